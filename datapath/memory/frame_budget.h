@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Keeps every region's reserve safe from the others. A region at or below its reserve may always take a frame; above
+// it (overcommitted regions only) it needs a frame that no reserve has claim to.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "datapath/memory/region.h"
+
+namespace lagan::memory {
+
+class FrameBudget {
+  public:
+    // `usable_frames`: the pool's capacity less the slack that in-flight reads, unpublished and retired frames take.
+    explicit FrameBudget(uint64_t usable_frames);
+
+    // Control thread: claims or gives back a region's reserve. False: not that much unclaimed (nothing changes).
+    bool reserve(uint64_t pages);
+    void unreserve(uint64_t pages);
+
+    // Any lcore, before a page of `region` that is absent gets a frame, and after one became absent. take() counts the
+    // page in region.present; false: neither reserve nor unclaimed frames are left (answer 0x63).
+    bool take(Region& region);
+    void give(Region& region);
+
+    uint64_t usable() const;
+    uint64_t unclaimed() const;  // neither reserved nor taken above reserves
+};
+
+}  // namespace lagan::memory

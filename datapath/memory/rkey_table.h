@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// R_Key → memory region, read by lcores without a lock, changed by the control thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+namespace lagan::memory {
+
+struct Region;
+
+enum Access : uint8_t {
+    kAccessRead = 1,
+    kAccessWrite = 2,
+};
+
+// Paged: bytes are reached through a region's page table. Flat: contiguous memory that changes in place; responses
+// copy it.
+struct MemoryRegion {
+    enum class Kind : uint8_t { paged, flat };
+    Kind kind;
+    uint8_t access;      // Access bits that exist at all; a QP's role narrows them further
+    uint32_t rkey;
+    uint32_t region_id;  // the region it belongs to: a QP reaches only its own
+    uint64_t length;     // bytes, addressed from 0
+    Region* region;      // paged, else null
+    std::byte* base;     // flat, else null
+};
+
+class RkeyTable {
+  public:
+    explicit RkeyTable(uint32_t capacity);  // rounded up to a power of two, at most 2^20
+
+    // Control thread. add() picks an R_Key whose index bits name a free slot and whose other bits are random, or takes
+    // the given non-zero one (warm restart; throws if its slot is taken). The entry is visible to lcores on return.
+    uint32_t add(MemoryRegion entry, uint32_t rkey = 0);
+    // Invisible on return; the entry's storage is reused only after the caller has waited for a grace period and
+    // called recycle().
+    void remove(uint32_t rkey);
+    void recycle(uint32_t rkey);
+
+    // Any lcore; null for an unknown key. The pointer is good until the lcore's next quiescent state.
+    const MemoryRegion* find(uint32_t rkey) const;
+
+  private:
+    uint32_t mask_;
+    struct Slot;
+    std::unique_ptr<Slot[]> slots_;
+};
+
+// Overflow-safe: [va, va + length) lies within the entry (CVE-2016-8636 was this check done wrong).
+constexpr bool in_range(const MemoryRegion& entry, uint64_t va, uint64_t length) {
+    return va <= entry.length && length <= entry.length - va;
+}
+
+}  // namespace lagan::memory
