@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A grant lets its bearer open queue pairs to one region, in one role, until it expires. It travels in the 56 bytes of
+// private data that the RDMA CM leaves to the user (docs/protocol.md, "Grant"). All integers are big-endian:
+//
+//    0  version 1    1  role 1    2  key id 2    4  region id 4    8  expiry 8 (unix seconds)
+//   16  nonce 8     24  HMAC-SHA256 of the first 24 bytes, 32
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "datapath/qp_attributes.h"
+
+namespace lagan::appliance {
+
+inline constexpr size_t kGrantBytes = 56;
+inline constexpr uint8_t kGrantVersion = 1;
+
+using GrantBytes = std::array<uint8_t, kGrantBytes>;
+
+struct Grant {
+    Role role = Role::none;
+    uint32_t region_id = 0;
+    uint64_t expiry_unix_s = 0;  // good until this second begins
+};
+
+enum class GrantError : uint8_t {
+    none,
+    malformed,    // not 56 bytes
+    bad_version,  // a version other than 1
+    unknown_key,  // signed by another key (of another appliance, or an old one)
+    bad_mac,      // changed or forged
+    bad_role,     // a role that does not exist
+    expired,
+    wrong_role,   // from check_role(): the grant does not allow what was asked
+};
+const char* to_string(GrantError error);
+
+// The appliance's signing key. Immutable after construction: any thread.
+class GrantKey {
+  public:
+    static constexpr size_t kBytes = 32;
+
+    explicit GrantKey(std::span<const uint8_t, kBytes> key);
+    ~GrantKey();  // wipes the key
+    GrantKey(const GrantKey&) = delete;
+    GrantKey& operator=(const GrantKey&) = delete;
+    GrantKey(GrantKey&& other) noexcept;
+
+    // Reads `file`, or makes it (mode 0600, 32 random bytes) so that of two processes doing so at once both get the same
+    // key. Throws std::runtime_error with the file's name and what to do.
+    static GrantKey load_or_create(const std::filesystem::path& file);
+
+    // With a fresh random nonce. Throws std::runtime_error if the system's random source fails.
+    GrantBytes sign(const Grant& grant) const;
+
+    // `out` is filled in only on GrantError::none. The HMAC is compared in constant time, before role and expiry are
+    // looked at. Whether the region exists is for the caller to check.
+    GrantError verify(std::span<const uint8_t> bytes, uint64_t now_unix_s, Grant& out) const;
+
+    uint16_t key_id() const { return key_id_; }  // first two bytes of the key's SHA-256
+
+  private:
+    std::array<uint8_t, kBytes> key_;
+    uint16_t key_id_;
+};
+
+// Whether a grant of role `granted` may be used as `wanted`: only as what it was made for, except that a recover grant
+// also reads.
+GrantError check_role(Role granted, Role wanted);
+
+// 112 lower-case hexadecimal digits; parsing takes either case. False on anything else.
+std::string grant_to_hex(const GrantBytes& bytes);
+bool grant_from_hex(std::string_view text, GrantBytes& out);
+
+const char* role_name(Role role);                     // "read", "write", "recover"
+bool role_from_name(std::string_view text, Role& out);  // the three above
+
+}  // namespace lagan::appliance

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the node API can ask of an appliance. The API's thread never calls this itself: every call is carried out on the
+// control thread (control_queue.h), which owns regions and connections.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "datapath/qp_attributes.h"
+
+namespace lagan::appliance {
+
+struct RegionSpec {
+    std::string name;
+    uint64_t size_bytes = 0;
+    uint64_t reserve_bytes = 0;  // 0: the whole size
+    bool overcommit = false;     // the reserve may be smaller than the size
+};
+
+struct RegionStatus {
+    std::string name;
+    uint32_t id = 0;
+    uint64_t size_bytes = 0;
+    uint64_t reserve_bytes = 0;
+    uint32_t page_bytes = 0;
+    uint64_t present_pages = 0;  // pages that hold a frame
+    uint64_t dirty_pages = 0;
+    uint64_t epoch = 0;
+    uint32_t data_rkey = 0;
+    uint32_t dirty_rkey = 0;
+    uint32_t connections = 0;
+    bool frozen = false;
+};
+
+struct PortStatus {
+    std::string name;
+    std::string kind;
+    std::string path;       // unix socket, interface or PCI address, whatever the kind goes by
+    std::string mac;
+    std::vector<std::string> addresses;  // with prefix length
+    std::string peer_address;            // empty: none configured
+    uint32_t mtu_bytes = 0;
+    bool link_up = false;
+};
+
+struct NodeStatus {
+    std::string name;
+    std::string version;
+    uint64_t uptime_s = 0;
+    uint64_t memory_bytes = 0;            // of all frames
+    uint64_t memory_free_bytes = 0;       // of free frames
+    uint64_t memory_unclaimed_bytes = 0;  // what a new region's reserve may take
+    std::string arena;
+    bool huge_pages = false;
+    uint16_t rdma_service_port = 0;
+    std::vector<PortStatus> ports;
+    std::vector<std::string> lcores;  // one line for people each
+};
+
+struct IssuedGrant {
+    std::string hex;
+    uint64_t expires_unix_s = 0;
+};
+
+// A request that cannot be carried out, and why, in one sentence for people.
+struct ServiceError : std::runtime_error {
+    enum class Kind : uint8_t { not_found, exists, invalid, no_room, unavailable };
+    Kind kind;
+    ServiceError(Kind k, const std::string& what) : std::runtime_error(what), kind(k) {}
+};
+
+// All functions: control thread only. Functions that name a region throw ServiceError.
+class NodeService {
+  public:
+    virtual ~NodeService() = default;
+
+    virtual NodeStatus node() = 0;
+    virtual std::vector<RegionStatus> regions() = 0;
+    virtual RegionStatus region(const std::string& name) = 0;
+    virtual RegionStatus create_region(const RegionSpec& spec) = 0;
+    virtual void delete_region(const std::string& name) = 0;  // closes its connections first
+    virtual IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) = 0;
+    virtual nlohmann::json statistics() = 0;
+};
+
+}  // namespace lagan::appliance

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// lagand's configuration: what config/lagand.toml says, checked. Every error names file, line, column, key and what is
+// allowed there.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "datapath/net/address.h"
+
+namespace lagan::appliance {
+
+enum class HugePages : uint8_t { automatic, on, off };
+enum class IdlePolicy : uint8_t { spin, adaptive };
+enum class PortKind : uint8_t { vhost, memif, af_packet, tap, virtio_user, pci, vdev };
+enum class LogLevel : uint8_t { error, warning, info, debug };
+
+const char* to_string(PortKind kind);
+const char* to_string(LogLevel level);
+
+struct NodeOptions {
+    std::string name = "appliance";
+    std::filesystem::path api_socket = "/run/lagan/lagand.sock";
+    std::filesystem::path state_dir = "/var/lib/lagan";  // holds grant.key
+};
+
+struct MemoryOptions {
+    std::optional<uint64_t> size_bytes;  // memory for pages; empty: "auto", three quarters of what is available
+    std::filesystem::path arena;         // empty: "auto", hugetlbfs if it has room, else /dev/shm
+    HugePages huge_pages = HugePages::automatic;
+};
+
+struct PollOptions {
+    IdlePolicy idle = IdlePolicy::adaptive;
+    std::vector<unsigned> lcores;          // CPU numbers; empty: "auto"
+    std::optional<unsigned> control_cpu;  // empty: "auto"
+};
+
+struct PortOptions {
+    std::string name;
+    PortKind kind = PortKind::vhost;
+    std::filesystem::path path;  // vhost, memif, virtio_user: the unix socket
+    std::string interface;       // af_packet: the kernel's interface; tap: the one to make
+    std::string pci;             // pci: the address, "0000:03:00.0"
+    std::string devargs;         // more device arguments; vdev: the whole device string
+    std::vector<net::IpPrefix> addresses;
+    std::optional<net::IpAddress> peer_address;  // a hint which address a client on the other end may use
+    uint32_t mtu_bytes = 0;                      // of the IP packet; a default per kind when not given
+    uint32_t queues = 1;                         // pairs of receive and transmit queues
+};
+
+struct RdmaOptions {
+    uint16_t service_port = 7471;  // RDMA CM service (RDMA_PS_TCP); what rping uses too
+    uint32_t max_qps = 1024;       // a power of two
+    uint32_t responder_resources = 16;
+};
+
+struct LogOptions {
+    LogLevel level = LogLevel::info;
+};
+
+struct Options {
+    NodeOptions node;
+    MemoryOptions memory;
+    PollOptions poll;
+    std::vector<PortOptions> ports;
+    RdmaOptions rdma;
+    LogOptions log;
+};
+
+// what() is ready to print: "FILE:LINE:COLUMN: KEY: what is wrong (what is allowed)".
+struct OptionError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// `file_name` is what errors call the text. Each of `settings` is "key=value" from the command line, which overrides the
+// file: "memory.size=1GiB", or "port.NAME.mtu=1500". Throws OptionError.
+Options parse_options(std::string_view toml_text, const std::string& file_name,
+                      const std::vector<std::string>& settings = {});
+
+// Reads the file first. Throws OptionError also when it cannot be read.
+Options load_options(const std::filesystem::path& file, const std::vector<std::string>& settings = {});
+
+}  // namespace lagan::appliance
