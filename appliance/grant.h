@@ -35,9 +35,8 @@ enum class GrantError : uint8_t {
     bad_version,  // a version other than 1
     unknown_key,  // signed by another key (of another appliance, or an old one)
     bad_mac,      // changed or forged
-    bad_role,     // a role that does not exist
+    wrong_role,   // neither read, write nor recover
     expired,
-    wrong_role,   // from check_role(): the grant does not allow what was asked
 };
 const char* to_string(GrantError error);
 
@@ -50,10 +49,9 @@ class GrantKey {
     ~GrantKey();  // wipes the key
     GrantKey(const GrantKey&) = delete;
     GrantKey& operator=(const GrantKey&) = delete;
-    GrantKey(GrantKey&& other) noexcept;
 
-    // Reads `file`, or makes it (mode 0600, 32 random bytes) so that of two processes doing so at once both get the same
-    // key. Throws std::runtime_error with the file's name and what to do.
+    // Reads `file`, or makes it (mode 0600, 32 random bytes) in such a way that two processes doing so at once end up
+    // with the same key. Throws std::runtime_error with the file's name and what to do.
     static GrantKey load_or_create(const std::filesystem::path& file);
 
     // With a fresh random nonce. Throws std::runtime_error if the system's random source fails.
@@ -69,10 +67,6 @@ class GrantKey {
     std::array<uint8_t, kBytes> key_;
     uint16_t key_id_;
 };
-
-// Whether a grant of role `granted` may be used as `wanted`: only as what it was made for, except that a recover grant
-// also reads.
-GrantError check_role(Role granted, Role wanted);
 
 // 112 lower-case hexadecimal digits; parsing takes either case. False on anything else.
 std::string grant_to_hex(const GrantBytes& bytes);
