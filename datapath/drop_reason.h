@@ -22,8 +22,8 @@ namespace lagan {
     X(bth_version, "BTH transport version is not 0")                                             \
     X(bth_opcode, "unknown or reserved BTH opcode")                                              \
     X(bth_pkey, "P_Key is not the default partition")                                            \
-    X(bth_length, "the packet is shorter than its opcode's headers, pad and ICRC")               \
-    X(bth_pad, "pad count or packet length is not a multiple of four bytes")                     \
+    X(bth_length, "the length does not fit the opcode's headers, pad and ICRC")                  \
+    X(bth_pad, "payload and pad are no multiple of four bytes, or a pad without payload")        \
     X(icrc, "the invariant CRC is wrong")                                                        \
     X(unknown_qpn, "no queue pair of that number")                                               \
     X(qp_not_ready, "the queue pair is in the error state or being closed")                      \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The invariant CRC of RoCEv2 (IBA annex A17.3.3): a CRC-32 over eight 0xff bytes and the packet from the IP header on,
-// with the fields that routers change masked to ones.
+// The invariant CRC of RoCEv2 (IBA annex A17.3.3): a CRC-32 over eight 0xff bytes and the packet from the IP
+// header on, with the fields that routers change masked to ones.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,18 @@
 
 namespace lagan::roce {
 
-// The raw state behind the eight 0xff bytes that stand for LRH and GRH (before final inversion; initial ~0).
-// The raw CRC state of the masked IP and UDP headers, the BTH (byte 4 masked) and the extension headers.
-// `ip` points at the IP header, `transport_bytes` counts BTH and extension headers.
+// The raw CRC state (crc32.h) behind the eight 0xff bytes that stand for the absent LRH and GRH, initial
+// state ~0.
+inline constexpr uint32_t kIcrcInitialState = 0xdebb20e3;
+
+// The longest BTH with its extension headers, and the longest IP and UDP headers before it.
+inline constexpr uint32_t kMaxTransportHeaderBytes = sizeof(Bth) + sizeof(AtomicEth);
+inline constexpr uint32_t kMaxNetworkHeaderBytes = 40 + 8;
+
+// The state behind the headers: the eight 0xff bytes, the masked IP and UDP headers, the BTH with byte 4
+// masked, the extension headers. `ip` points at an IPv4 header without options or at an IPv6 header, and UDP
+// follows it; `transport_bytes` counts BTH and extension headers: a multiple of four from 12 to
+// kMaxTransportHeaderBytes.
 uint32_t icrc_header_state(const uint8_t* ip, bool is_ipv6, uint32_t transport_bytes);
 
 // The ICRC as stored on the wire (little-endian) from the state behind payload and pad.
@@ -27,7 +36,7 @@ inline bool icrc_matches(const uint8_t* wire, uint32_t state) {
     return value == ~state;
 }
 
-// Whole check of a decoded packet, payload included.
+// Whole check of a packet that decode() has accepted, payload included.
 bool icrc_ok(const Packet& packet);
 
 }  // namespace lagan::roce
