@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The arena: a directory on hugetlbfs, tmpfs or a DAX mount whose files are the appliance's memory. It outlives the
-// process; warm restart (a later version) walks it.
+// The arena: a directory on hugetlbfs, tmpfs or a DAX mount whose files are the appliance's memory. It
+// outlives the process; warm restart (a later version) walks it.
 //
 //   superblock          magic, version, sizes (arena_layout.h)
 //   frames              frame_count × 4 KiB
@@ -39,8 +39,8 @@ class Arena {
         bool reset = true;                // start empty; a later version opens what is there
     };
 
-    // Where an arena of this size goes when the configuration says "auto": a hugetlbfs mount with enough free pages,
-    // else /dev/shm. The reason is one line for the log.
+    // Where an arena of this size goes when the configuration says "auto": a hugetlbfs mount with enough free
+    // pages, else /dev/shm. The reason is one line for the log.
     struct Choice {
         std::filesystem::path directory;
         bool huge_pages;
@@ -48,7 +48,8 @@ class Arena {
     };
     static Choice choose_directory(uint64_t bytes);
 
-    // Takes a lock on the directory (one lagand per arena), makes the files, throws std::runtime_error with what to do.
+    // Takes a lock on the directory (one lagand per arena), makes the files, throws std::runtime_error with
+    // what to do.
     explicit Arena(const Options& options);
 
     std::span<std::byte> frames();

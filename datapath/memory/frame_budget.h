@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Keeps every region's reserve safe from the others. A region at or below its reserve may always take a frame; above
-// it (overcommitted regions only) it needs a frame that no reserve has claim to.
+// Keeps every region's reserve safe from the others. A region at or below its reserve may always take a
+// frame; above it (overcommitted regions only) it needs a frame that no reserve has claim to.
 #pragma once
 
 #include <atomic>
@@ -12,20 +12,31 @@ namespace lagan::memory {
 
 class FrameBudget {
   public:
-    // `usable_frames`: the pool's capacity less the slack that in-flight reads, unpublished and retired frames take.
+    // `usable_frames`: the pool's capacity less the slack that in-flight reads, unpublished and retired
+    // frames take.
     explicit FrameBudget(uint64_t usable_frames);
 
-    // Control thread: claims or gives back a region's reserve. False: not that much unclaimed (nothing changes).
+    // Control thread: claims or gives back a region's reserve. False: not that much unclaimed (nothing
+    // changes).
     bool reserve(uint64_t pages);
     void unreserve(uint64_t pages);
 
-    // Any lcore, before a page of `region` that is absent gets a frame, and after one became absent. take() counts the
-    // page in region.present; false: neither reserve nor unclaimed frames are left (answer 0x63).
+    // Any lcore, before a page of `region` that is absent gets a frame, and after one became absent. take()
+    // counts the page in region.present; false: neither reserve nor unclaimed frames are left (answer 0x63).
     bool take(Region& region);
     void give(Region& region);
 
-    uint64_t usable() const;
-    uint64_t unclaimed() const;  // neither reserved nor taken above reserves
+    uint64_t usable() const { return usable_; }
+    // Neither reserved nor taken above reserves.
+    uint64_t unclaimed() const { return unclaimed_.load(std::memory_order_relaxed); }
+
+  private:
+    bool claim(uint64_t frames);
+
+    // Always: usable_ == unclaimed_ + sum of reserves + sum over regions of what they hold above their
+    // reserve.
+    uint64_t usable_;
+    std::atomic<uint64_t> unclaimed_;  // atomic
 };
 
 }  // namespace lagan::memory

@@ -14,12 +14,17 @@ namespace lagan::memory {
 // Page-table entry, 8 bytes in the arena: 0 absent, else frame index + 1 in the low 32 bits and flags above.
 using Pte = uint64_t;
 inline constexpr Pte kAbsent = 0;
-inline constexpr Pte kPtePoisoned = 1ULL << 63;  // the frame failed its CRC: reads are refused until the next store
-constexpr Pte make_pte(FrameIndex frame) { return static_cast<Pte>(frame) + 1; }
-constexpr FrameIndex pte_frame(Pte pte) { return static_cast<FrameIndex>((pte & 0xffffffff) - 1); }
+inline constexpr Pte kPtePoisoned =
+    1ULL << 63;  // the frame failed its CRC: reads are refused until the next store
+constexpr Pte make_pte(FrameIndex frame) {
+    return static_cast<Pte>(frame) + 1;
+}
+constexpr FrameIndex pte_frame(Pte pte) {
+    return static_cast<FrameIndex>((pte & 0xffffffff) - 1);
+}
 
-// Everything the datapath needs of a region, behind stable pointers. Created and destroyed by the control thread
-// (region_table.h); page table and dirty list are shared by all lcores.
+// Everything the datapath needs of a region, behind stable pointers. Created and destroyed by the control
+// thread (region_table.h); page table and dirty list are shared by all lcores.
 struct Region {
     uint32_t id;
     uint64_t size_bytes;
@@ -35,18 +40,28 @@ struct Region {
     std::string name;                  // control only
 };
 
-// Result of putting a page in or out. All functions below: any lcore, inside an RCU read-side section, O(1).
+// All functions below: any lcore, inside an RCU read-side section, O(1). The caller has checked retire.room()
+// > 0 and page < region.page_count.
 class RetireQueue;
 class FrameBudget;
 
-// Publishes a filled frame as `page` (CRCs in its metadata are set; this fills in owner and count): marks the page
-// dirty, swaps the entry, retires the frame that was there. `expected` is the entry that the caller built
-// upon; when another lcore was faster, nothing changes, false is returned and `expected` is what is there now.
-// The caller has checked retire.room().
-bool publish_page(Region& region, FramePool& pool, RetireQueue& retire, uint64_t page, FrameIndex frame, Pte& expected);
+enum class PublishResult : uint8_t {
+    published,  // the page is the frame; the frame that was there is retired, its page counted in the budget
+    changed,    // another lcore was faster: nothing changed, `expected` is what is there now; the frame stays
+                // the caller's
+    no_frames,  // the page was absent and neither reserve nor unclaimed frames are left: the frame stays the
+                // caller's
+};
 
-// Makes the page absent (all-zero store, or FREE): marks it dirty if it held a frame, retires the frame.
-// Returns whether it held one. The caller has checked retire.room().
-bool clear_page(Region& region, RetireQueue& retire, uint64_t page);
+// Publishes a filled frame as `page` (CRCs in its metadata are set, non-temporal stores are fenced; this
+// fills in owner and count): takes from the budget if the page was absent, marks the page dirty, swaps the
+// entry, retires the frame that was there (poisoned or not). `expected` is the entry that the caller built
+// upon.
+PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire, FrameBudget& budget,
+                           uint64_t page, FrameIndex frame, Pte& expected);
+
+// Makes the page absent (all-zero store, or FREE): marks it dirty if it held a frame, retires the frame,
+// gives it back to the budget. Returns whether it held one.
+bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64_t page);
 
 }  // namespace lagan::memory

@@ -28,14 +28,15 @@ class RegionTable {
     RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu, uint64_t slack_frames);
     ~RegionTable();
 
-    // size is rounded up to a whole page; reserve 0 means the whole size. Throws RegionError; on a throw nothing is left
-    // behind. Names: 1 to 63 of [A-Za-z0-9._-], not starting with a dot or dash.
+    // size is rounded up to a whole page; reserve 0 means the whole size. Throws RegionError; on a throw
+    // nothing is left behind. Names: 1 to 63 of [A-Za-z0-9._-], not starting with a dot or dash.
     Region& create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes, bool overcommit);
     Region* find(std::string_view name);
     Region* find(uint32_t id);
     std::vector<Region*> list();
 
-    // R_Keys first, then waits for a grace period, then frees every frame. The caller has closed the region's QPs.
+    // R_Keys first, then waits for a grace period, then frees every frame. The caller has closed the region's
+    // QPs.
     void destroy(Region& region);
 
     FrameBudget& budget();

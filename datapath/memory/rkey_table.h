@@ -17,12 +17,12 @@ enum Access : uint8_t {
     kAccessWrite = 2,
 };
 
-// Paged: bytes are reached through a region's page table. Flat: contiguous memory that changes in place; responses
-// copy it.
+// Paged: bytes are reached through a region's page table. Flat: contiguous memory that changes in place;
+// responses copy it.
 struct MemoryRegion {
     enum class Kind : uint8_t { paged, flat };
     Kind kind;
-    uint8_t access;      // Access bits that exist at all; a QP's role narrows them further
+    uint8_t access;  // Access bits that exist at all; a QP's role narrows them further
     uint32_t rkey;
     uint32_t region_id;  // the region it belongs to: a QP reaches only its own
     uint64_t length;     // bytes, addressed from 0
@@ -32,22 +32,38 @@ struct MemoryRegion {
 
 class RkeyTable {
   public:
-    explicit RkeyTable(uint32_t capacity);  // rounded up to a power of two, at most 2^20
+    // Rounded up to a power of two, 1 to 2^20 slots of 64 bytes; throws std::invalid_argument outside.
+    explicit RkeyTable(uint32_t capacity);
 
-    // Control thread. add() picks an R_Key whose index bits name a free slot and whose other bits are random, or takes
-    // the given non-zero one (warm restart; throws if its slot is taken). The entry is visible to lcores on return.
+    // Control thread. add() picks an R_Key whose index bits name a free slot and whose other bits are random,
+    // or takes the given non-zero one (warm restart). Throws std::runtime_error when the slot is taken or
+    // none is free. The entry is visible to lcores on return.
     uint32_t add(MemoryRegion entry, uint32_t rkey = 0);
-    // Invisible on return; the entry's storage is reused only after the caller has waited for a grace period and
-    // called recycle().
+    // Invisible on return; the entry's storage is reused only after the caller has waited for a grace period
+    // and called recycle(). Keys that are not in the table are ignored.
     void remove(uint32_t rkey);
     void recycle(uint32_t rkey);
 
     // Any lcore; null for an unknown key. The pointer is good until the lcore's next quiescent state.
-    const MemoryRegion* find(uint32_t rkey) const;
+    const MemoryRegion* find(uint32_t rkey) const {
+        const Slot& slot = slots_[rkey & mask_];
+        if (slot.visible_rkey.load(std::memory_order_acquire) != rkey || rkey == 0) return nullptr;
+        return &slot.entry;
+    }
 
   private:
+    enum class State : uint8_t { free, used, removed };
+    struct alignas(64) Slot {
+        std::atomic<uint32_t> visible_rkey{0};  // control writes, lcores read; 0: nothing to be found
+        State state = State::free;              // control
+        MemoryRegion entry{};                   // rcu: written only while invisible and free
+    };
+
+    Slot& free_slot();
+    uint32_t random_rkey(const Slot& slot) const;
+
     uint32_t mask_;
-    struct Slot;
+    uint32_t next_ = 0;  // where the search for a free slot goes on, so that slots are reused late
     std::unique_ptr<Slot[]> slots_;
 };
 

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "datapath/memory/frame_budget.h"
+
+namespace lagan::memory {
+
+FrameBudget::FrameBudget(uint64_t usable_frames) : usable_(usable_frames), unclaimed_(usable_frames) {}
+
+bool FrameBudget::claim(uint64_t frames) {
+    uint64_t left = unclaimed_.load(std::memory_order_relaxed);
+    do {
+        if (left < frames) return false;
+    } while (!unclaimed_.compare_exchange_weak(left, left - frames, std::memory_order_relaxed));
+    return true;
+}
+
+bool FrameBudget::reserve(uint64_t pages) {
+    return claim(pages);
+}
+
+void FrameBudget::unreserve(uint64_t pages) {
+    unclaimed_.fetch_add(pages, std::memory_order_relaxed);
+}
+
+bool FrameBudget::take(Region& region) {
+    // Each step of `present` across the reserve is paired with exactly one unclaimed frame, also when lcores
+    // race: hence the claim before the exchange, and not a count that is taken back when the claim fails.
+    uint64_t present = region.present.load(std::memory_order_relaxed);
+    for (;;) {
+        const bool above = present >= region.reserve_pages;
+        if (above && !claim(1)) return false;
+        if (region.present.compare_exchange_weak(present, present + 1, std::memory_order_relaxed))
+            return true;
+        if (above) unreserve(1);
+    }
+}
+
+void FrameBudget::give(Region& region) {
+    if (region.present.fetch_sub(1, std::memory_order_relaxed) > region.reserve_pages) unreserve(1);
+}
+
+}  // namespace lagan::memory
