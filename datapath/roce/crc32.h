@@ -33,10 +33,14 @@ inline constexpr uint64_t kBarrettMu = 0xb4e5b025f7011641;  // floor(x^96 / P) w
 
 using Vec = long long __attribute__((vector_size(16)));
 
-// Both low halves multiplied. Assembly, because DPDK's -march has no PCLMULQDQ and a function with a target
-// attribute could not be inlined into those without.
+// Both low (high) halves multiplied. Assembly, because DPDK's -march has no PCLMULQDQ and a function with a
+// target attribute could not be inlined into those without.
 inline Vec clmul_low(Vec a, Vec b) {
     __asm__("pclmulqdq $0x00, %1, %0" : "+x"(a) : "x"(b));
+    return a;
+}
+inline Vec clmul_high(Vec a, Vec b) {
+    __asm__("pclmulqdq $0x11, %1, %0" : "+x"(a) : "x"(b));
     return a;
 }
 inline Vec to_vec(uint64_t low) {
@@ -100,7 +104,17 @@ inline constexpr size_t kCrcBlockBytes = 1024;
 uint32_t copy_crc32_block(void* to, const void* from);
 uint32_t copy_crc32_block_nt(void* to, const void* from);
 
-// Which code path was chosen: "vpclmulqdq", "pclmulqdq" or "isal".
+// One way of doing it.
+struct CopyCrc32 {
+    const char* name;
+    bool supported;  // by this CPU
+    uint32_t (*copy)(void* to, const void* from);
+    uint32_t (*copy_nt)(void* to, const void* from);
+};
+
+// All of them, best first: "vpclmulqdq", "pclmulqdq", "isal". The first supported one is what the functions
+// above use.
+std::array<CopyCrc32, 3> copy_crc32_implementations();
 const char* crc32_implementation();
 
 }  // namespace lagan::roce

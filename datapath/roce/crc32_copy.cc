@@ -6,6 +6,7 @@
 #include <immintrin.h>
 #include <isa-l/crc.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "datapath/roce/crc32.h"
@@ -15,17 +16,8 @@ namespace lagan::roce {
 
 namespace {
 
-struct FoldConstants {
-    long long low, high;  // for the earlier and the later eight bytes
-};
-
-constexpr FoldConstants fold_by(int bits) {
-    auto in_upper_half = [](uint32_t value) {
-        return static_cast<long long>(static_cast<uint64_t>(value) << 32);
-    };
-    return {in_upper_half(detail::x_power(bits + 63)), in_upper_half(detail::x_power(bits - 1))};
-}
-
+using detail::fold_by;
+using detail::FoldConstants;
 constexpr FoldConstants kFold128 = fold_by(128), kFold256 = fold_by(256), kFold384 = fold_by(384);
 constexpr FoldConstants kFold512 = fold_by(512), kFold768 = fold_by(768), kFold1024 = fold_by(1024);
 
@@ -109,27 +101,24 @@ uint32_t copy_isal(void* to, const void* from) {
     return crc32_raw(0, from, kCrcBlockBytes);
 }
 
-struct Implementation {
-    const char* name;
-    uint32_t (*copy)(void*, const void*);
-    uint32_t (*copy_nt)(void*, const void*);
-};
-
-constexpr Implementation kIsal = {"isal", copy_isal, copy_isal};
-constexpr Implementation kPclmul = {"pclmulqdq", copy_pclmul<false>, copy_pclmul<true>};
-constexpr Implementation kVpclmul = {"vpclmulqdq", copy_vpclmul<false>, copy_vpclmul<true>};
-
-const Implementation& choose() {
-    if (__builtin_cpu_supports("pclmul") <= 0 || __builtin_cpu_supports("sse4.1") <= 0) return kIsal;
-    if (__builtin_cpu_supports("vpclmulqdq") <= 0 || __builtin_cpu_supports("avx2") <= 0) return kPclmul;
-    return kVpclmul;
+CopyCrc32 best() {
+    const std::array<CopyCrc32, 3> all = copy_crc32_implementations();
+    return *std::find_if(all.begin(), all.end(), [](const CopyCrc32& each) { return each.supported; });
 }
 
-// Starts with a value that is right on every CPU, so that other static initialisers may call in here.
-constinit Implementation chosen = kIsal;
-[[maybe_unused]] const bool kChosen = (chosen = choose(), true);
+// Starts with what is right on every CPU, so that other static initialisers may call in here.
+constinit CopyCrc32 chosen = {"isal", true, copy_isal, copy_isal};
+[[maybe_unused]] const bool kChosen = (chosen = best(), true);
 
 }  // namespace
+
+std::array<CopyCrc32, 3> copy_crc32_implementations() {
+    const bool pclmul = __builtin_cpu_supports("pclmul") > 0 && __builtin_cpu_supports("sse4.1") > 0;
+    const bool vpclmul = __builtin_cpu_supports("vpclmulqdq") > 0 && __builtin_cpu_supports("avx2") > 0;
+    return {{{"vpclmulqdq", pclmul && vpclmul, copy_vpclmul<false>, copy_vpclmul<true>},
+             {"pclmulqdq", pclmul, copy_pclmul<false>, copy_pclmul<true>},
+             {"isal", true, copy_isal, copy_isal}}};
+}
 
 uint32_t copy_crc32_block(void* to, const void* from) {
     return chosen.copy(to, from);

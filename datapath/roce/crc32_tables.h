@@ -27,4 +27,17 @@ constexpr uint32_t x_power(int exponent) {
     return value;
 }
 
+// What moves a 16-byte piece of data on by some bits: its halves are multiplied by x^(bits+64) and x^bits.
+// One power lower here, because a carry-less product of reflected words gains an x.
+struct FoldConstants {
+    long long low, high;  // for the earlier and the later eight bytes
+};
+
+constexpr FoldConstants fold_by(int bits) {
+    auto in_upper_half = [](uint32_t value) {
+        return static_cast<long long>(static_cast<uint64_t>(value) << 32);
+    };
+    return {in_upper_half(x_power(bits + 63)), in_upper_half(x_power(bits - 1))};
+}
+
 }  // namespace lagan::roce::detail

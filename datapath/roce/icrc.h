@@ -25,6 +25,9 @@ inline constexpr uint32_t kMaxNetworkHeaderBytes = 40 + 8;
 // kMaxTransportHeaderBytes.
 uint32_t icrc_header_state(const uint8_t* ip, bool is_ipv6, uint32_t transport_bytes);
 
+// The same for CPUs without PCLMULQDQ (icrc_header_state chooses).
+uint32_t icrc_header_state_portable(const uint8_t* ip, bool is_ipv6, uint32_t transport_bytes);
+
 // The ICRC as stored on the wire (little-endian) from the state behind payload and pad.
 inline void icrc_store(uint8_t* to, uint32_t state) {
     const uint32_t value = ~state;  // x86 is little-endian, as the ICRC is
