@@ -1,0 +1,161 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs the plan, shows what each test says, and counts. ./tools/test starts it, inside its namespaces."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from plan import MesonJob, Options, build_dir, kBuildRoot, kRoot, make_plan, wants_lint
+
+kSlowdown = {"release": 1, "asan": 4, "tsan": 6}
+kSanitizer = {"release": "", "asan": "address", "tsan": "thread"}
+kLintTimeoutS = 900
+# Boost.Test's short report, one line per outcome.
+kBoostCases = re.compile(r"^\s+(\d+) test cases? out of \d+ (passed|failed|aborted|skipped)", re.MULTILINE)
+kMesonTotals = re.compile(r"^(Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout):\s+\d+|^Full log written to|^\s*$")
+
+
+class Tally:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+
+    def add(self, verdict, line):
+        if verdict == "PASS":
+            self.passed += 1
+        elif verdict == "SKIP":
+            self.skipped += 1
+        else:
+            self.failed += 1
+            self.failures.append(line)
+
+
+def environment(build, hugepages):
+    suppressions = kRoot / "tests/support"
+    return {
+        **os.environ,
+        "LAGAN_BUILD_DIR": str(build_dir(build)),
+        "LAGAN_TEST_HUGEPAGES": "1" if hugepages else "0",
+        "LAGAN_TEST_SANITIZER": kSanitizer[build],
+        "BOOST_TEST_REPORT_LEVEL": "short",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={suppressions}/tsan.supp",
+    }
+
+
+def show(line):
+    print(line, flush=True)
+
+
+def stream(argv, env, timeout_s, each_line):
+    """Runs argv, hands over each line; returns the status, or None when its time was up and it was killed."""
+    child = subprocess.Popen(argv, env=env, cwd=kRoot, text=True, errors="replace", stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    late = threading.Event()
+
+    def end():
+        late.set()
+        os.killpg(child.pid, signal.SIGKILL)
+
+    timer = threading.Timer(timeout_s, end)
+    timer.start()
+    try:
+        for line in child.stdout:
+            each_line(line.rstrip("\n"))
+        status = child.wait()
+    finally:
+        timer.cancel()
+    return None if late.is_set() else status
+
+
+def run_script(job, tally):
+    where = f"{job.build}, {'huge' if job.hugepages else 'small'} pages"
+    argv = ["/usr/bin/python3", str(job.path)]
+    run_cases(f"{job.suite}/{job.name()}", where, argv, job.timeout_s * kSlowdown[job.build],
+              environment(job.build, job.hugepages), tally)
+
+
+def run_cases(name, where, argv, timeout_s, env, tally):
+    """A program that says PASS, FAIL or SKIP for each of its cases."""
+    show(f"== {name} ({where})")
+    before = (tally.passed, tally.failed, tally.skipped)
+
+    def each_line(line):
+        show("   " + line)
+        if line[:5] in ("PASS ", "FAIL ", "SKIP "):
+            tally.add(line[:4], f"{line[5:]} ({where})")
+
+    status = stream(argv, env, timeout_s, each_line)
+    if status is None:
+        tally.add("FAIL", f"{name}: no end after {timeout_s} s ({where})")
+    elif (tally.passed, tally.failed, tally.skipped) == before:
+        tally.add("FAIL", f"{name}: it told of no case, exit status {status} ({where})")
+    elif status != 0 and tally.failed == before[1]:
+        tally.add("FAIL", f"{name}: exit status {status} without a failed case ({where})")
+
+
+def run_meson(job, index, tally):
+    show(f"== {job.suite} ({job.build}): {len(job.tests)} programs")
+    directory = build_dir(job.build)
+    base = f"lagan-{index}-{job.suite}"
+    log = directory / "meson-logs" / f"{base}.json"
+    log.unlink(missing_ok=True)
+    argv = ["meson", "test", "-C", str(directory), "--no-rebuild", "--print-errorlogs", "--logbase", base,
+            "--timeout-multiplier", str(kSlowdown[job.build]), "--suite", job.suite, *job.tests]
+    stream(argv, environment(job.build, False), 3600, lambda line: kMesonTotals.match(line) or show("   " + line))
+    told = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    for entry in told:
+        count_meson(entry, job, tally)
+    for missing in len(told) < len(job.tests) and set(job.tests) - {entry["name"] for entry in told} or ():
+        tally.add("FAIL", f"{job.suite}/{missing}: meson told no result ({job.build})")
+
+
+def count_meson(entry, job, tally):
+    """One program: its Boost.Test cases one by one where it reports them."""
+    name = entry["name"].split(" / ")[-1]
+    result = entry["result"]
+    cases = {kind: int(count) for count, kind in kBoostCases.findall(entry.get("stdout", "") + entry.get("stderr", ""))}
+    if result in ("OK", "EXPECTEDFAIL"):
+        for _ in range(max(1, cases.get("passed", 1))):
+            tally.add("PASS", name)
+    elif result == "SKIP":
+        tally.add("SKIP", name)
+    else:
+        for _ in range(cases.get("passed", 0)):
+            tally.add("PASS", name)
+        for _ in range(max(1, cases.get("failed", 0) + cases.get("aborted", 0))):
+            tally.add("FAIL", f"{job.suite}/{name}: {result.lower()}, exit status {entry.get('returncode')} ({job.build})")
+    for _ in range(cases.get("skipped", 0)):
+        tally.add("SKIP", name)
+
+
+def main():
+    options = Options(sys.argv[1:])
+    tally, begin = Tally(), time.monotonic()
+    if wants_lint(options):
+        env = environment("release", False)
+        run_cases("lint", "sources", [str(kRoot / "tools/lint"), "--cases"], kLintTimeoutS, env, tally)
+    for index, job in enumerate(make_plan(options)):
+        if isinstance(job, MesonJob):
+            run_meson(job, index, tally)
+        else:
+            run_script(job, tally)
+    if tally.failures:
+        show(f"== failed (seed {os.environ.get('LAGAN_TEST_SEED', '1')}; logs in {kBuildRoot}/*/meson-logs)")
+        for failure in tally.failures:
+            show("   " + failure)
+    show(f"== {time.monotonic() - begin:.0f} s")
+    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+    show(f"{tally.passed} passed, {tally.failed} failed{skipped}")
+    sys.exit(0 if tally.passed and not tally.failed else 1)
+
+
+if __name__ == "__main__":
+    main()
