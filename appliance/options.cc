@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "appliance/options.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "appliance/option_overrides.h"
+#include "appliance/port_options.h"
+#include "appliance/size_text.h"
+#include "appliance/toml_reader.h"
+
+namespace lagan::appliance {
+
+namespace {
+
+constexpr size_t kMaxFileBytes = 1U << 20;
+constexpr uint64_t kMinMemoryBytes = 1ULL << 20;
+constexpr uint64_t kMaxMemoryBytes = 1ULL << 43;  // frames are numbered with 32 bits
+constexpr unsigned kMaxCpu = 4095;
+constexpr unsigned kMaxPorts = 16;
+constexpr unsigned kMaxQps = 1U << 16;
+
+constexpr std::array<NamedValue<HugePages>, 3> kHugePages{
+    {{"auto", HugePages::automatic}, {"on", HugePages::on}, {"off", HugePages::off}}};
+constexpr std::array<NamedValue<IdlePolicy>, 2> kIdlePolicies{
+    {{"adaptive", IdlePolicy::adaptive}, {"spin", IdlePolicy::spin}}};
+constexpr std::array<NamedValue<LogLevel>, 4> kLogLevels{{{"error", LogLevel::error},
+                                                          {"warning", LogLevel::warning},
+                                                          {"info", LogLevel::info},
+                                                          {"debug", LogLevel::debug}}};
+
+void read_node(const toml::table& table, NodeOptions& node) {
+    TomlReader reader(table, "node");
+    node.name = read_name(reader, "name").value_or(node.name);
+    node.api_socket = read_socket_path(reader, "api_socket").value_or(node.api_socket);
+    node.state_dir = read_absolute_path(reader, "state_dir").value_or(node.state_dir);
+    reader.refuse_unknown_keys();
+}
+
+void read_memory(const toml::table& table, MemoryOptions& memory) {
+    TomlReader reader(table, "memory");
+    if (!reader.is_auto("size")) {
+        memory.size_bytes = reader.size("size");
+        if (memory.size_bytes && (*memory.size_bytes < kMinMemoryBytes || *memory.size_bytes > kMaxMemoryBytes)) {
+            reader.fail("size", fmt::format("is {}, but must be \"auto\" or from {} to {}", format_size(*memory.size_bytes),
+                                            format_size(kMinMemoryBytes), format_size(kMaxMemoryBytes)));
+        }
+    }
+    if (!reader.is_auto("arena")) memory.arena = read_absolute_path(reader, "arena").value_or("");
+    memory.huge_pages = reader.choice<HugePages>("huge_pages", kHugePages).value_or(memory.huge_pages);
+    reader.refuse_unknown_keys();
+}
+
+void read_poll(const toml::table& table, PollOptions& poll) {
+    TomlReader reader(table, "poll");
+    poll.idle = reader.choice<IdlePolicy>("idle", kIdlePolicies).value_or(poll.idle);
+    if (!reader.is_auto("lcores")) {
+        const auto cpus = reader.integers("lcores", kMaxCpu);
+        if (cpus && cpus->empty()) reader.fail("lcores", "is empty, but must be \"auto\" or name at least one CPU");
+        for (const uint64_t cpu : cpus.value_or(std::vector<uint64_t>())) {
+            for (const unsigned earlier : poll.lcores) {
+                if (earlier == cpu) reader.fail("lcores", fmt::format("names CPU {} twice", cpu));
+            }
+            poll.lcores.push_back(static_cast<unsigned>(cpu));
+        }
+    }
+    if (!reader.is_auto("control_cpu")) {
+        const auto cpu = reader.integer("control_cpu", 0, kMaxCpu);
+        if (cpu) poll.control_cpu = static_cast<unsigned>(*cpu);
+    }
+    reader.refuse_unknown_keys();
+}
+
+void read_rdma(const toml::table& table, RdmaOptions& rdma) {
+    TomlReader reader(table, "rdma");
+    rdma.service_port = static_cast<uint16_t>(reader.integer("service_port", 1, UINT16_MAX).value_or(rdma.service_port));
+    rdma.max_qps = static_cast<uint32_t>(reader.integer("max_qps", 2, kMaxQps).value_or(rdma.max_qps));
+    if ((rdma.max_qps & (rdma.max_qps - 1)) != 0) {
+        reader.fail("max_qps", fmt::format("is {}, but must be a power of two from 2 to {}", rdma.max_qps, kMaxQps));
+    }
+    rdma.responder_resources =
+        static_cast<uint32_t>(reader.integer("responder_resources", 1, 128).value_or(rdma.responder_resources));
+    reader.refuse_unknown_keys();
+}
+
+void read_log(const toml::table& table, LogOptions& log) {
+    TomlReader reader(table, "log");
+    log.level = reader.choice<LogLevel>("level", kLogLevels).value_or(log.level);
+    reader.refuse_unknown_keys();
+}
+
+Options read_options(const toml::table& root, const std::string& file_name) {
+    TomlReader reader(root, "");
+    Options options;
+    if (const auto* table = reader.table("node")) read_node(*table, options.node);
+    if (const auto* table = reader.table("memory")) read_memory(*table, options.memory);
+    if (const auto* table = reader.table("poll")) read_poll(*table, options.poll);
+    const auto ports = reader.tables("port");
+    if (const auto* table = reader.table("rdma")) read_rdma(*table, options.rdma);
+    if (const auto* table = reader.table("log")) read_log(*table, options.log);
+    reader.refuse_unknown_keys();
+
+    if (ports.empty()) throw OptionError(file_name + ": port: there is no [[port]]; lagand needs at least one to serve");
+    if (ports.size() > kMaxPorts) {
+        throw OptionError(fmt::format("{}: port: {} ports, but at most {} are allowed", file_name, ports.size(), kMaxPorts));
+    }
+    for (const toml::table* table : ports) read_port(*table, options.ports);
+    return options;
+}
+
+}  // namespace
+
+const char* to_string(LogLevel level) {
+    for (const auto& [name, value] : kLogLevels) {
+        if (value == level) return name.data();
+    }
+    return "unknown";
+}
+
+Options parse_options(std::string_view toml_text, const std::string& file_name,
+                      const std::vector<std::string>& settings) {
+    toml::table root = parse_toml(toml_text, file_name);
+    apply_overrides(root, settings);
+    return read_options(root, file_name);
+}
+
+Options load_options(const std::filesystem::path& file, const std::vector<std::string>& settings) {
+    errno = 0;
+    std::ifstream stream(file, std::ios::binary);
+    std::string text;
+    char block[4096];
+    while (stream.good() && text.size() <= kMaxFileBytes) {
+        stream.read(block, sizeof block);
+        text.append(block, static_cast<size_t>(stream.gcount()));
+    }
+    if (!stream.eof()) {
+        const char* reason = text.size() > kMaxFileBytes ? "larger than 1 MiB" : std::strerror(errno);
+        throw OptionError(fmt::format("{}: cannot read the configuration: {}; name another with --config FILE", file.string(),
+                                      reason));
+    }
+    return parse_options(text, file.string(), settings);
+}
+
+}  // namespace lagan::appliance
