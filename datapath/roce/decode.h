@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// From a received Ethernet frame to a checked view of its RoCEv2 headers. No state, no copy; the ICRC is checked
-// apart (icrc.h), because a WRITE's payload is checked while it is copied.
+// From a received Ethernet frame to a checked view of its RoCEv2 headers. No state, no copy; the ICRC is
+// checked apart (icrc.h), because a WRITE's payload is checked while it is copied.
 #pragma once
 
 #include <cstdint>
@@ -44,9 +44,9 @@ struct Decoded {
     DropReason reason;  // DropReason::none unless result is drop
 };
 
-// `frame` points at the Ethernet header (one 802.1Q tag is skipped), `frame_bytes` counts it without FCS; the frame
-// may be longer than its IP length says (Ethernet padding). Checks everything up to and including the BTH,
-// the opcode's length rules and the pad; does not check addresses against a port or a QP, nor the ICRC.
+// `frame` points at the Ethernet header (one 802.1Q tag is skipped), `frame_bytes` counts it without FCS; the
+// frame may be longer than its IP length says (Ethernet padding). Checks everything up to and including the
+// BTH, the opcode's length rules and the pad; does not check addresses against a port or a QP, nor the ICRC.
 // For a RoCE packet to QP1 (UD SEND_ONLY) `out` is filled in and the result is punt.
 Decoded decode(const uint8_t* frame, uint32_t frame_bytes, Packet& out);
 

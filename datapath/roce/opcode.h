@@ -44,10 +44,10 @@ enum OpcodeFlag : uint16_t {
     kLast = 1 << 3,      // ends a message (also set on ONLY); neither: MIDDLE
     kSend = 1 << 4,
     kWrite = 1 << 5,
-    kRead = 1 << 6,      // READ request or READ response
-    kAtomic = 1 << 7,    // atomic request or ATOMIC ACK
-    kAck = 1 << 8,       // plain ACK or NAK
-    kPayload = 1 << 9,   // may carry payload
+    kRead = 1 << 6,     // READ request or READ response
+    kAtomic = 1 << 7,   // atomic request or ATOMIC ACK
+    kAck = 1 << 8,      // plain ACK or NAK
+    kPayload = 1 << 9,  // may carry payload
     kDatagram = 1 << 10,
     kCnp = 1 << 11,
 };
@@ -85,32 +85,57 @@ constexpr std::array<OpcodeInfo, 256> make_opcode_table() {
     row(Opcode::rc_send_first) = {"SEND_FIRST", kSendData | kFirst, 0};
     row(Opcode::rc_send_middle) = {"SEND_MIDDLE", kSendData, 0};
     row(Opcode::rc_send_last) = {"SEND_LAST", kSendData | kLast, 0};
-    row(Opcode::rc_send_last_imm) = {.name = "SEND_LAST_IMM", .flags = kSendData | kLast, .extension_bytes = 4, .immdt = 0};
+    row(Opcode::rc_send_last_imm) = {
+        .name = "SEND_LAST_IMM", .flags = kSendData | kLast, .extension_bytes = 4, .immdt = 0};
     row(Opcode::rc_send_only) = {"SEND_ONLY", kSendData | kOnly, 0};
-    row(Opcode::rc_send_only_imm) = {.name = "SEND_ONLY_IMM", .flags = kSendData | kOnly, .extension_bytes = 4, .immdt = 0};
-    row(Opcode::rc_send_last_inv) = {.name = "SEND_LAST_INV", .flags = kSendData | kLast, .extension_bytes = 4, .ieth = 0};
-    row(Opcode::rc_send_only_inv) = {.name = "SEND_ONLY_INV", .flags = kSendData | kOnly, .extension_bytes = 4, .ieth = 0};
+    row(Opcode::rc_send_only_imm) = {
+        .name = "SEND_ONLY_IMM", .flags = kSendData | kOnly, .extension_bytes = 4, .immdt = 0};
+    row(Opcode::rc_send_last_inv) = {
+        .name = "SEND_LAST_INV", .flags = kSendData | kLast, .extension_bytes = 4, .ieth = 0};
+    row(Opcode::rc_send_only_inv) = {
+        .name = "SEND_ONLY_INV", .flags = kSendData | kOnly, .extension_bytes = 4, .ieth = 0};
 
-    row(Opcode::rc_write_first) = {.name = "WRITE_FIRST", .flags = kWriteData | kFirst, .extension_bytes = 16, .reth = 0};
+    row(Opcode::rc_write_first) = {
+        .name = "WRITE_FIRST", .flags = kWriteData | kFirst, .extension_bytes = 16, .reth = 0};
     row(Opcode::rc_write_middle) = {"WRITE_MIDDLE", kWriteData, 0};
     row(Opcode::rc_write_last) = {"WRITE_LAST", kWriteData | kLast, 0};
-    row(Opcode::rc_write_last_imm) = {.name = "WRITE_LAST_IMM", .flags = kWriteData | kLast, .extension_bytes = 4, .immdt = 0};
-    row(Opcode::rc_write_only) = {.name = "WRITE_ONLY", .flags = kWriteData | kOnly, .extension_bytes = 16, .reth = 0};
-    row(Opcode::rc_write_only_imm) = {.name = "WRITE_ONLY_IMM", .flags = kWriteData | kOnly, .extension_bytes = 20, .reth = 0, .immdt = 16};
+    row(Opcode::rc_write_last_imm) = {
+        .name = "WRITE_LAST_IMM", .flags = kWriteData | kLast, .extension_bytes = 4, .immdt = 0};
+    row(Opcode::rc_write_only) = {
+        .name = "WRITE_ONLY", .flags = kWriteData | kOnly, .extension_bytes = 16, .reth = 0};
+    row(Opcode::rc_write_only_imm) = {
+        .name = "WRITE_ONLY_IMM", .flags = kWriteData | kOnly, .extension_bytes = 20, .reth = 0, .immdt = 16};
 
-    row(Opcode::rc_read_request) = {.name = "READ_REQUEST", .flags = kReq | kRead | kOnly, .extension_bytes = 16, .reth = 0};
-    row(Opcode::rc_read_response_first) = {.name = "READ_RESPONSE_FIRST", .flags = kReadData | kFirst, .extension_bytes = 4, .aeth = 0};
+    row(Opcode::rc_read_request) = {
+        .name = "READ_REQUEST", .flags = kReq | kRead | kOnly, .extension_bytes = 16, .reth = 0};
+    row(Opcode::rc_read_response_first) = {
+        .name = "READ_RESPONSE_FIRST", .flags = kReadData | kFirst, .extension_bytes = 4, .aeth = 0};
     row(Opcode::rc_read_response_middle) = {"READ_RESPONSE_MIDDLE", kReadData, 0};
-    row(Opcode::rc_read_response_last) = {.name = "READ_RESPONSE_LAST", .flags = kReadData | kLast, .extension_bytes = 4, .aeth = 0};
-    row(Opcode::rc_read_response_only) = {.name = "READ_RESPONSE_ONLY", .flags = kReadData | kOnly, .extension_bytes = 4, .aeth = 0};
+    row(Opcode::rc_read_response_last) = {
+        .name = "READ_RESPONSE_LAST", .flags = kReadData | kLast, .extension_bytes = 4, .aeth = 0};
+    row(Opcode::rc_read_response_only) = {
+        .name = "READ_RESPONSE_ONLY", .flags = kReadData | kOnly, .extension_bytes = 4, .aeth = 0};
 
     row(Opcode::rc_ack) = {.name = "ACK", .flags = kResponse | kAck | kOnly, .extension_bytes = 4, .aeth = 0};
-    row(Opcode::rc_atomic_ack) = {.name = "ATOMIC_ACK", .flags = kResponse | kAtomic | kOnly, .extension_bytes = 12, .aeth = 0, .atomic_ack_eth = 4};
-    row(Opcode::rc_compare_swap) = {.name = "COMPARE_SWAP", .flags = kReq | kAtomic | kOnly, .extension_bytes = 28, .atomic_eth = 0};
-    row(Opcode::rc_fetch_add) = {.name = "FETCH_ADD", .flags = kReq | kAtomic | kOnly, .extension_bytes = 28, .atomic_eth = 0};
+    row(Opcode::rc_atomic_ack) = {.name = "ATOMIC_ACK",
+                                  .flags = kResponse | kAtomic | kOnly,
+                                  .extension_bytes = 12,
+                                  .aeth = 0,
+                                  .atomic_ack_eth = 4};
+    row(Opcode::rc_compare_swap) = {
+        .name = "COMPARE_SWAP", .flags = kReq | kAtomic | kOnly, .extension_bytes = 28, .atomic_eth = 0};
+    row(Opcode::rc_fetch_add) = {
+        .name = "FETCH_ADD", .flags = kReq | kAtomic | kOnly, .extension_bytes = 28, .atomic_eth = 0};
 
-    row(Opcode::ud_send_only) = {.name = "UD_SEND_ONLY", .flags = kReq | kSend | kPayload | kOnly | kDatagram, .extension_bytes = 8, .deth = 0};
-    row(Opcode::ud_send_only_imm) = {.name = "UD_SEND_ONLY_IMM", .flags = kReq | kSend | kPayload | kOnly | kDatagram, .extension_bytes = 12, .immdt = 8, .deth = 0};
+    row(Opcode::ud_send_only) = {.name = "UD_SEND_ONLY",
+                                 .flags = kReq | kSend | kPayload | kOnly | kDatagram,
+                                 .extension_bytes = 8,
+                                 .deth = 0};
+    row(Opcode::ud_send_only_imm) = {.name = "UD_SEND_ONLY_IMM",
+                                     .flags = kReq | kSend | kPayload | kOnly | kDatagram,
+                                     .extension_bytes = 12,
+                                     .immdt = 8,
+                                     .deth = 0};
     row(Opcode::cnp) = {.name = "CNP", .flags = kCnp | kPayload, .extension_bytes = 0};
     return table;
 }
