@@ -141,7 +141,7 @@ def main():
     tally, begin = Tally(), time.monotonic()
     if wants_lint(options):
         env = environment("release", False)
-        run_cases("lint", "sources", [str(kRoot / "tools/lint"), "--cases"], kLintTimeoutS, env, tally)
+        run_cases("lint", "sources", [str(kRoot / "tools/lint")], kLintTimeoutS, env, tally)
     for index, job in enumerate(make_plan(options)):
         if isinstance(job, MesonJob):
             run_meson(job, index, tally)
