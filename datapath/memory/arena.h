@@ -2,12 +2,15 @@
 // The arena: a directory on hugetlbfs, tmpfs or a DAX mount whose files are the appliance's memory. It
 // outlives the process; warm restart (a later version) walks it.
 //
+//   lock                held by the lagand that uses the directory
 //   superblock          magic, version, sizes (arena_layout.h)
 //   frames              frame_count × 4 KiB
 //   frame_meta          frame_count × 64 bytes
 //   region-ID.pages     page table, 8 bytes per page
 //   region-ID.dirty     dirty list memory (dirty_list.h)
 //   region-ID.record    name, size, reserve, epoch, R_Keys
+//
+// On hugetlbfs every file takes whole huge pages. All memory is committed when a file is made.
 #pragma once
 
 #include <cstddef>
@@ -16,46 +19,65 @@
 #include <span>
 #include <string>
 
+#include "datapath/memory/frame_pool.h"
+#include "datapath/memory/mapped_file.h"
+
 namespace lagan::memory {
 
-// A shared file mapping, unmapped on destruction. Move-only.
-class MappedFile {
-  public:
-    MappedFile() = default;
-    // Creates (or opens) `path` with `bytes` rounded up to the file system's page, mode 0600. Throws
-    // std::system_error naming the file.
-    MappedFile(const std::filesystem::path& path, uint64_t bytes, bool populate);
-    ~MappedFile();
-    MappedFile(MappedFile&&) noexcept;
-    MappedFile& operator=(MappedFile&&) noexcept;
-    std::span<std::byte> bytes() const;
-};
+struct Superblock;
 
+// Control thread.
 class Arena {
   public:
     struct Options {
         std::filesystem::path directory;  // empty: pick one, see choose_directory()
-        uint64_t frame_bytes;             // memory for pages
-        bool reset = true;                // start empty; a later version opens what is there
+        uint64_t frame_bytes;             // memory for pages, rounded up to the file system's page
+        bool reset = true;  // start empty, whatever an earlier lagand left; false: refuse a directory that
+                            // holds an arena
     };
 
     // Where an arena of this size goes when the configuration says "auto": a hugetlbfs mount with enough free
-    // pages, else /dev/shm. The reason is one line for the log.
+    // pages, else /dev/shm. The reason is one line for the log. Throws std::runtime_error when neither has
+    // the room.
     struct Choice {
         std::filesystem::path directory;
         bool huge_pages;
         std::string reason;
     };
-    static Choice choose_directory(uint64_t bytes);
+    static Choice choose_directory(uint64_t frame_bytes);
 
-    // Takes a lock on the directory (one lagand per arena), makes the files, throws std::runtime_error with
-    // what to do.
+    // Takes a lock on the directory (one lagand per arena), makes the directory (mode 0700) and the files.
+    // Never deletes a file that is not an arena's own. Throws std::runtime_error with what to do; then no
+    // file is left behind. Call it before rte_eal_init(): memory is prepared on all processors that the
+    // calling thread may use.
     explicit Arena(const Options& options);
+    // Unmaps and unlocks; the files stay.
+    ~Arena();
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
 
-    std::span<std::byte> frames();
-    std::span<std::byte> frame_meta();
-    const std::filesystem::path& directory() const;
-    bool huge_pages() const;
+    std::span<std::byte> frames() { return frames_.bytes(); }
+    std::span<FrameMeta> frame_meta();
+    const std::filesystem::path& directory() const { return directory_; }
+    bool huge_pages() const { return huge_pages_; }
+
+    // A region id that this arena has not given out before, from 1 on.
+    uint32_t take_region_id();
+
+    // Removes the arena's files (and the directory if nothing else is in it): gives the memory back on a
+    // clean stop that no warm restart is to follow. Mappings stay good until they are unmapped.
+    void discard() noexcept;
+
+  private:
+    void make_files(uint64_t frame_bytes);
+
+    std::filesystem::path directory_;
+    bool huge_pages_ = false;
+    FileDescriptor lock_;
+    MappedFile superblock_file_;
+    Superblock* superblock_ = nullptr;
+    MappedFile frames_;
+    MappedFile frame_meta_;
 };
 
 }  // namespace lagan::memory

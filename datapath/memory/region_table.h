@@ -2,6 +2,8 @@
 // Creates, finds and destroys regions. Control thread only; lcores see its work through RkeyTable.
 #pragma once
 
+#include <rte_rcu_qsbr.h>
+
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -12,7 +14,6 @@
 #include "datapath/memory/arena.h"
 #include "datapath/memory/frame_budget.h"
 #include "datapath/memory/region.h"
-#include "datapath/memory/retire_queue.h"
 #include "datapath/memory/rkey_table.h"
 
 namespace lagan::memory {
@@ -25,21 +26,46 @@ struct RegionError : std::runtime_error {
 
 class RegionTable {
   public:
+    // `slack_frames`: what in-flight READs, unpublished and retired frames may take at most; the frames that
+    // idle lcores' caches may hold back (FramePool::slack_frames) are added to it here. Everything outlives
+    // the table. Throws std::runtime_error when the slack leaves nothing.
     RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu, uint64_t slack_frames);
+    // No lcore runs any more. The regions' files stay in the arena.
     ~RegionTable();
+    RegionTable(const RegionTable&) = delete;
+    RegionTable& operator=(const RegionTable&) = delete;
 
-    // size is rounded up to a whole page; reserve 0 means the whole size. Throws RegionError; on a throw
-    // nothing is left behind. Names: 1 to 63 of [A-Za-z0-9._-], not starting with a dot or dash.
+    // size is rounded up to a whole page, 1 to kMaxRegionPages. Without overcommit the reserve is the whole
+    // size: reserve_bytes is 0 or not less. With overcommit it is what is asked for, down to 0. Page table
+    // and dirty list (size / 500) are committed at once. Throws RegionError; on a throw nothing is left
+    // behind. Names: 1 to 63 of [A-Za-z0-9._-], not starting with a dot or dash.
     Region& create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes, bool overcommit);
+    // Null when there is none.
     Region* find(std::string_view name);
     Region* find(uint32_t id);
     std::vector<Region*> list();
 
-    // R_Keys first, then waits for a grace period, then frees every frame. The caller has closed the region's
-    // QPs.
+    // R_Keys first, then waits for a grace period, then frees every frame and removes the files. The caller
+    // has closed the region's QPs and is not itself registered as an online RCU reader. Frames still in
+    // flight to a port return to the pool with their mbufs.
     void destroy(Region& region);
 
-    FrameBudget& budget();
+    FrameBudget& budget() { return budget_; }
+
+  private:
+    struct Entry;
+
+    std::unique_ptr<Entry> make_entry(std::string_view name, uint64_t page_count, uint64_t reserve_pages);
+    void remove_rkeys(Region& region);
+    void free_frames(Region& region);
+    void remove_files(const Region& region) noexcept;
+
+    Arena& arena_;
+    FramePool& pool_;
+    RkeyTable& rkeys_;
+    rte_rcu_qsbr* rcu_;
+    FrameBudget budget_;
+    std::vector<std::unique_ptr<Entry>> entries_;
 };
 
 }  // namespace lagan::memory

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "datapath/memory/arena_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <stdexcept>
+#include <string_view>
+#include <system_error>
+
+#include <linux/magic.h>
+
+#include "datapath/memory/arena_layout.h"
+
+namespace lagan::memory {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool is_arena_file(std::string_view name) {
+    if (name.ends_with(kNewSuffix)) name.remove_suffix(std::string_view(kNewSuffix).size());
+    if (name == kSuperblockFile || name == kFramesFile || name == kFrameMetaFile) return true;
+    constexpr std::string_view kPrefix = "region-";
+    if (!name.starts_with(kPrefix)) return false;
+    name.remove_prefix(kPrefix.size());
+    uint32_t id = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+    name.remove_prefix(static_cast<size_t>(end - name.data()));
+    return error == std::errc{} && (name == ".pages" || name == ".dirty" || name == ".record");
+}
+
+bool valid_superblock(const fs::path& path) {
+    const FileDescriptor file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    Superblock::Fixed fixed;
+    if (file.get() < 0 || pread(file.get(), &fixed, sizeof(fixed), 0) != static_cast<ssize_t>(sizeof(fixed)))
+        return false;
+    return fixed.magic == kSuperblockMagic && fixed.crc == layout_crc(fixed);
+}
+
+uint64_t number_in(const std::string& path) {
+    uint64_t value = 0;
+    std::ifstream(path) >> value;
+    return value;
+}
+
+// Pages that nobody has reserved. statfs() of a hugetlbfs mount without size= says nothing.
+uint64_t free_huge_bytes(const struct statfs& fs_info) {
+    const auto page = static_cast<uint64_t>(fs_info.f_bsize);
+    const std::string dir = "/sys/kernel/mm/hugepages/hugepages-" + std::to_string(page / 1024) + "kB/";
+    const uint64_t free = number_in(dir + "free_hugepages");
+    const uint64_t reserved = number_in(dir + "resv_hugepages");
+    uint64_t pages = free > reserved ? free - reserved : 0;
+    if (fs_info.f_blocks > 0) pages = std::min(pages, static_cast<uint64_t>(fs_info.f_bavail));
+    return pages * page;
+}
+
+uint64_t available_memory() {
+    std::ifstream meminfo("/proc/meminfo");
+    for (std::string line; std::getline(meminfo, line);) {
+        unsigned long long kib = 0;
+        if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kib) == 1) return kib * 1024;
+    }
+    return std::numeric_limits<uint64_t>::max();
+}
+
+}  // namespace
+
+void prepare_directory(const fs::path& directory) {
+    if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+        throw std::system_error(errno, std::generic_category(), "arena: mkdir " + directory.string());
+    struct stat info {};
+    if (lstat(directory.c_str(), &info) != 0)
+        throw std::system_error(errno, std::generic_category(), "arena: " + directory.string());
+    if (!S_ISDIR(info.st_mode))
+        throw std::runtime_error("arena: " + directory.string() + " is not a directory");
+    if (info.st_uid != geteuid() || (info.st_mode & 022) != 0)
+        throw std::runtime_error(
+            "arena: " + directory.string() +
+            " belongs to another user or others may write to it; name a directory that does not "
+            "exist yet, or chown and chmod 700 it");
+}
+
+FileDescriptor lock_directory(const fs::path& directory) {
+    const fs::path path = directory / kLockFile;
+    FileDescriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (file.get() < 0)
+        throw std::system_error(errno, std::generic_category(), "arena: open " + path.string());
+    if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            throw std::system_error(errno, std::generic_category(), "arena: flock " + path.string());
+        throw std::runtime_error("arena: " + directory.string() +
+                                 " is in use by another lagand; stop it or name another directory");
+    }
+    // The holder may have removed the file between our open and our lock: then this lock guards nothing.
+    struct stat ours {
+    }, current{};
+    if (fstat(file.get(), &ours) != 0 || stat(path.c_str(), &current) != 0 || ours.st_ino != current.st_ino)
+        throw std::runtime_error("arena: " + directory.string() +
+                                 " was just being removed by another lagand; try again");
+    return file;
+}
+
+Contents inspect_directory(const fs::path& directory) {
+    bool empty = true;
+    const std::string half_made = std::string(kSuperblockFile) + kNewSuffix;
+    for (const auto& entry : fs::directory_iterator(directory)) {
+        const std::string name = entry.path().filename();
+        empty = empty && (name == kLockFile || name == half_made);
+    }
+    if (empty) return Contents::empty;
+    return valid_superblock(directory / kSuperblockFile) ? Contents::arena : Contents::foreign;
+}
+
+void remove_arena_files(const fs::path& directory) {
+    for (const auto& entry : fs::directory_iterator(directory)) {
+        const std::string name = entry.path().filename();
+        if (name != kSuperblockFile && is_arena_file(name)) fs::remove(entry.path());
+    }
+    fs::remove(directory / kSuperblockFile);
+}
+
+uint64_t free_bytes(const fs::path& directory) {
+    struct statfs info {};
+    if (statfs(directory.c_str(), &info) != 0)
+        throw std::system_error(errno, std::generic_category(), "arena: statfs " + directory.string());
+    if (info.f_type == HUGETLBFS_MAGIC) return free_huge_bytes(info);
+    const uint64_t space = static_cast<uint64_t>(info.f_bavail) * static_cast<uint64_t>(info.f_bsize);
+    return info.f_type == TMPFS_MAGIC ? std::min(space, available_memory()) : space;
+}
+
+std::string format_bytes(uint64_t bytes) {
+    constexpr std::array<const char*, 5> kUnits{"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double value = static_cast<double>(bytes);
+    size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit)
+        value /= 1024;
+    std::array<char, 32> text;
+    std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+    return text.data();
+}
+
+}  // namespace lagan::memory

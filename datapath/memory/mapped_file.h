@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A file of the arena as memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <utility>
+
+namespace lagan::memory {
+
+// An open file, closed on destruction. Move-only.
+class FileDescriptor {
+  public:
+    FileDescriptor() = default;
+    explicit FileDescriptor(int fd) : fd_(fd) {}
+    ~FileDescriptor();
+    FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    int get() const { return fd_; }
+
+  private:
+    int fd_ = -1;
+};
+
+// A new shared file mapping, zeroed; unmapped on destruction, the file stays. Move-only.
+//
+// The memory is committed and mapped before the constructor returns: a file system that fills up later cannot
+// turn a store into SIGBUS, and the poll loop takes no page faults.
+class MappedFile {
+  public:
+    MappedFile() = default;
+    // Creates `path` (which must not exist) with `bytes` rounded up to the file system's page, mode 0600.
+    // Throws std::system_error naming the file; then there is no file.
+    MappedFile(const std::filesystem::path& path, uint64_t bytes);
+    ~MappedFile();
+    MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+    MappedFile& operator=(MappedFile&& other) noexcept {
+        std::swap(bytes_, other.bytes_);
+        return *this;
+    }
+    std::span<std::byte> bytes() const { return bytes_; }
+
+  private:
+    std::span<std::byte> bytes_;
+};
+
+// 0 when the file system at `path` is not hugetlbfs, else its page size in bytes. Throws std::system_error.
+uint64_t huge_page_bytes(const std::filesystem::path& path);
+
+}  // namespace lagan::memory
