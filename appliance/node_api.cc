@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "appliance/node_api.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/algorithm/string/classification.hpp>
+#include <boost/algorithm/string/split.hpp>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "appliance/grant.h"
+#include "appliance/size_text.h"
+
+namespace lagan::appliance {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr uint64_t kMaxTtlSeconds = 366ULL * 24 * 3600;
+constexpr uint64_t kDefaultTtlSeconds = 3600;
+constexpr int kMaxJsonDepth = 16;
+
+// Thrown by the checks below; becomes the reply.
+struct Refused {
+    ApiReply reply;
+};
+
+[[noreturn]] void refuse(unsigned status, const std::string& detail) { throw Refused{problem(status, detail)}; }
+
+// ---- From structs to JSON ----
+
+json to_json(const RegionStatus& region) {
+    return {{"name", region.name},
+            {"id", region.id},
+            {"size_bytes", region.size_bytes},
+            {"reserve_bytes", region.reserve_bytes},
+            {"page_bytes", region.page_bytes},
+            {"present_pages", region.present_pages},
+            {"dirty_pages", region.dirty_pages},
+            {"epoch", region.epoch},
+            {"data_rkey", region.data_rkey},
+            {"dirty_rkey", region.dirty_rkey},
+            {"connections", region.connections},
+            {"frozen", region.frozen}};
+}
+
+json to_json(const PortStatus& port) {
+    return {{"name", port.name},
+            {"kind", port.kind},
+            {"path", port.path},
+            {"mac", port.mac},
+            {"addresses", port.addresses},
+            {"peer_address", port.peer_address.empty() ? json() : json(port.peer_address)},
+            {"mtu_bytes", port.mtu_bytes},
+            {"link_up", port.link_up}};
+}
+
+json to_json(const NodeStatus& node) {
+    json ports = json::array();
+    for (const PortStatus& port : node.ports) ports.push_back(to_json(port));
+    return {{"name", node.name},
+            {"version", node.version},
+            {"uptime_s", node.uptime_s},
+            {"memory",
+             {{"total_bytes", node.memory_bytes},
+              {"free_bytes", node.memory_free_bytes},
+              {"unclaimed_bytes", node.memory_unclaimed_bytes},
+              {"arena", node.arena},
+              {"huge_pages", node.huge_pages}}},
+            {"rdma", {{"service_port", node.rdma_service_port}}},
+            {"ports", std::move(ports)},
+            {"lcores", node.lcores}};
+}
+
+// ---- From JSON to structs: every field hostile ----
+
+json parse_body(const std::string& body, std::span<const std::string_view> known_fields) {
+    // A callback that refuses depth keeps nested input from using the stack up.
+    const auto limit_depth = [](int depth, json::parse_event_t, json&) {
+        if (depth > kMaxJsonDepth) refuse(400, fmt::format("JSON nested more than {} deep", kMaxJsonDepth));
+        return true;
+    };
+    json parsed;
+    try {
+        parsed = json::parse(body, limit_depth);
+    } catch (const json::exception& error) {
+        // Some messages quote the text, which need not be UTF-8 and is nobody's business: give the place only.
+        const auto* syntax = dynamic_cast<const json::parse_error*>(&error);
+        refuse(400, fmt::format("the body is not JSON (error at byte {})", syntax != nullptr ? syntax->byte : 0));
+    }
+    if (!parsed.is_object()) refuse(400, "the body must be a JSON object");
+    for (const auto& [key, value] : parsed.items()) {
+        if (std::find(known_fields.begin(), known_fields.end(), key) == known_fields.end()) {
+            refuse(422, fmt::format("unknown field; this request takes: {}", fmt::join(known_fields, ", ")));
+        }
+    }
+    return parsed;
+}
+
+std::string text_field(const json& body, const char* key) {
+    const auto field = body.find(key);
+    if (field == body.end()) refuse(422, fmt::format("{}: is missing", key));
+    if (!field->is_string()) refuse(422, fmt::format("{}: must be text", key));
+    return field->get<std::string>();
+}
+
+uint64_t size_field(const json& body, const char* key, bool required) {
+    const auto field = body.find(key);
+    if (field == body.end()) {
+        if (required) refuse(422, fmt::format("{}: is missing", key));
+        return 0;
+    }
+    if (field->is_number_unsigned()) return field->get<uint64_t>();
+    if (field->is_string()) {
+        if (const auto bytes = parse_size(field->get_ref<const std::string&>())) return *bytes;
+    }
+    refuse(422, fmt::format("{}: must be a size: {}", key, kSizeSyntax));
+}
+
+RegionSpec parse_region_spec(const std::string& text) {
+    constexpr std::array<std::string_view, 4> kFields{"name", "size", "reserve", "overcommit"};
+    const json body = parse_body(text, kFields);
+    RegionSpec spec;
+    spec.name = text_field(body, "name");
+    spec.size_bytes = size_field(body, "size", true);
+    spec.reserve_bytes = size_field(body, "reserve", false);
+    if (const auto overcommit = body.find("overcommit"); overcommit != body.end()) {
+        if (!overcommit->is_boolean()) refuse(422, "overcommit: must be true or false");
+        spec.overcommit = overcommit->get<bool>();
+    }
+    if (spec.size_bytes == 0) refuse(422, "size: must be more than nothing");
+    if (spec.reserve_bytes > spec.size_bytes) refuse(422, "reserve: is larger than the size");
+    if (spec.reserve_bytes != 0 && spec.reserve_bytes < spec.size_bytes && !spec.overcommit) {
+        refuse(422, "reserve: is smaller than the size, so that stores can run out of memory; set \"overcommit\": true if that "
+                    "is meant");
+    }
+    return spec;
+}
+
+struct GrantSpec {
+    Role role;
+    uint64_t ttl_s;
+};
+
+GrantSpec parse_grant_spec(const std::string& text) {
+    constexpr std::array<std::string_view, 2> kFields{"role", "ttl_seconds"};
+    const json body = parse_body(text, kFields);
+    GrantSpec spec{Role::none, kDefaultTtlSeconds};
+    if (!role_from_name(text_field(body, "role"), spec.role)) refuse(422, "role: must be \"read\", \"write\" or \"recover\"");
+    if (const auto ttl = body.find("ttl_seconds"); ttl != body.end()) {
+        const bool good = ttl->is_number_unsigned() && *ttl >= 1U && *ttl <= kMaxTtlSeconds;
+        if (!good) refuse(422, fmt::format("ttl_seconds: must be a whole number from 1 to {}", kMaxTtlSeconds));
+        spec.ttl_s = ttl->get<uint64_t>();
+    }
+    return spec;
+}
+
+// ---- Routes ----
+
+// What a handler gets: `name` is the {name} of the path, if the route has one.
+struct Call {
+    NodeService& service;
+    ControlQueue& control;
+    const ApiRequest& request;
+    std::string name;
+};
+
+ApiReply get_node(const Call& call) {
+    return {.body = to_json(call.control.run([&] { return call.service.node(); }))};
+}
+
+ApiReply get_stats(const Call& call) {
+    return {.body = call.control.run([&] { return call.service.statistics(); })};
+}
+
+ApiReply list_regions(const Call& call) {
+    json list = json::array();
+    for (const auto& region : call.control.run([&] { return call.service.regions(); })) list.push_back(to_json(region));
+    return {.body = {{"regions", std::move(list)}}};
+}
+
+ApiReply create_region(const Call& call) {
+    const RegionSpec spec = parse_region_spec(call.request.body);
+    return {.status = 201, .body = to_json(call.control.run([&] { return call.service.create_region(spec); }))};
+}
+
+ApiReply get_region(const Call& call) {
+    return {.body = to_json(call.control.run([&] { return call.service.region(call.name); }))};
+}
+
+ApiReply delete_region(const Call& call) {
+    call.control.run([&] { call.service.delete_region(call.name); });
+    return {.status = 204};
+}
+
+ApiReply make_grant(const Call& call) {
+    const GrantSpec spec = parse_grant_spec(call.request.body);
+    const auto grant = call.control.run([&] { return call.service.make_grant(call.name, spec.role, spec.ttl_s); });
+    return {.status = 201, .body = {{"grant", grant.hex}, {"expires", grant.expires_unix_s}}};
+}
+
+struct Route {
+    std::string_view method;
+    std::string_view path;  // {} stands for one path segment
+    ApiReply (*handler)(const Call&);
+};
+
+constexpr std::array<Route, 7> kRoutes{{
+    {"GET", "v1/node", get_node},
+    {"GET", "v1/stats", get_stats},
+    {"GET", "v1/regions", list_regions},
+    {"POST", "v1/regions", create_region},
+    {"GET", "v1/regions/{}", get_region},
+    {"DELETE", "v1/regions/{}", delete_region},
+    {"POST", "v1/regions/{}/grants", make_grant},
+}};
+
+std::vector<std::string> segments(std::string_view path) {
+    std::vector<std::string> parts;
+    boost::algorithm::split(parts, path, boost::algorithm::is_any_of("/"));
+    return parts;
+}
+
+// Whether `path` is of the route's form; `name` becomes what stood at {}.
+bool matches(const Route& route, const std::vector<std::string>& path, std::string& name) {
+    const auto pattern = segments(route.path);
+    if (pattern.size() != path.size()) return false;
+    for (size_t i = 0; i < path.size(); ++i) {
+        if (pattern[i] == "{}") {
+            name = path[i];
+        } else if (pattern[i] != path[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest& request) {
+    const std::string_view target = request.target;
+    if (!target.starts_with('/')) refuse(400, "the request target must be a path");
+    const auto path = segments(target.substr(1, target.find('?') == std::string_view::npos ? target.npos : target.find('?') - 1));
+    std::vector<std::string_view> allowed;
+    for (const Route& route : kRoutes) {
+        Call call{service, control, request, {}};
+        if (!matches(route, path, call.name)) continue;
+        if (route.method == request.method) return route.handler(call);
+        allowed.push_back(route.method);
+    }
+    if (allowed.empty()) refuse(404, "there is no such resource; GET /v1/node, /v1/regions and /v1/stats are where to start");
+    ApiReply reply = problem(405, fmt::format("this resource takes {}", fmt::join(allowed, ", ")));
+    reply.allowed_methods = fmt::format("{}", fmt::join(allowed, ", "));
+    return reply;
+}
+
+unsigned http_status(ServiceError::Kind kind) {
+    switch (kind) {
+        case ServiceError::Kind::not_found: return 404;
+        case ServiceError::Kind::exists: return 409;
+        case ServiceError::Kind::invalid: return 422;
+        case ServiceError::Kind::no_room: return 507;
+        case ServiceError::Kind::unavailable: return 503;
+    }
+    return 500;
+}
+
+const char* status_title(unsigned status) {
+    switch (status) {
+        case 400: return "Bad Request";
+        case 404: return "Not Found";
+        case 405: return "Method Not Allowed";
+        case 408: return "Request Timeout";
+        case 409: return "Conflict";
+        case 413: return "Payload Too Large";
+        case 422: return "Unprocessable Entity";
+        case 431: return "Request Header Fields Too Large";
+        case 503: return "Service Unavailable";
+        case 507: return "Insufficient Storage";
+        default: return "Internal Server Error";
+    }
+}
+
+}  // namespace
+
+std::string ApiReply::body_text() const {
+    if (body.is_null()) return {};
+    // Names and paths come from outside: what is not UTF-8 is replaced, not thrown about.
+    return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+ApiReply problem(unsigned status, const std::string& detail) {
+    return {.status = status,
+            .body = {{"type", "about:blank"}, {"title", status_title(status)}, {"status", status}, {"detail", detail}},
+            .problem = true};
+}
+
+ApiReply NodeApi::handle(const ApiRequest& request) const {
+    try {
+        return dispatch(service_, control_, request);
+    } catch (const Refused& refused) {
+        return refused.reply;
+    } catch (const ServiceError& error) {
+        return problem(http_status(error.kind), error.what());
+    } catch (const QueueClosed& error) {
+        return problem(503, error.what());
+    } catch (const std::exception& error) {
+        return problem(500, error.what());
+    }
+}
+
+}  // namespace lagan::appliance
