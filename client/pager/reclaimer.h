@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Keeps local memory under its limit, in the background. Between two watermarks of free pages it takes the pages that have
+// been resident longest, a batch at a time: protect (in runs of neighbours), copy out, store, wait for all
+// acknowledgements of the batch, drop (in runs). Every step looks at the page's state again; whatever happened to a page
+// meanwhile (a write, a removal) has changed its state, and the page is left alone.
+//
+// Invariant: a page has at most one store outstanding, because only a `local` page is stored and it is `storing`,
+// `storing_written` or `storing_removed` until the acknowledgement.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "client/page_store.h"
+#include "client/pager/address_space.h"
+#include "client/pager/free_list.h"
+#include "client/pager/page_map.h"
+#include "client/pager/resident_queue.h"
+
+namespace lagan::client::pager {
+
+class Reclaimer {
+  public:
+    static constexpr uint32_t kBatchPages = 64;
+    static constexpr uint32_t kBatches = 6;
+
+    // `drain` reads the space's events and applies removals; called when the space is busy. `cookie_base` is or-ed into the
+    // cookies of stores; the low 16 bits are ours.
+    Reclaimer(PageMap& map, ResidentQueue& queue, FreeList& frees, PageStore& store, uint32_t limit_pages,
+              uint64_t cookie_base, std::function<void()> drain);
+
+    void attach(AddressSpace* space) { space_ = space; }
+
+    // Starts what can be started. True if it did something. Throws std::runtime_error if the space does.
+    bool run();
+    // The store with this cookie (low 16 bits) has been acknowledged.
+    void stored(uint64_t cookie);
+
+    // No batch under way.
+    bool idle() const { return batches_busy_ == 0; }
+    uint64_t stores() const { return stores_; }
+    uint64_t zero_pages() const { return zero_pages_; }
+
+  private:
+    struct Batch {
+        bool busy = false;
+        uint32_t count = 0;
+        uint32_t outstanding = 0;
+        std::array<uint32_t, kBatchPages> pages;  // ascending
+    };
+
+    uint32_t wanted_pages() const;
+    void collect(Batch& batch, uint32_t wanted);
+    void start(uint32_t number);
+    void store_run(uint32_t number, uint32_t first, uint32_t count);
+    void finish(Batch& batch);
+    std::byte* buffer(uint32_t number, uint32_t index) {
+        return buffers_.get() + (size_t{number} * kBatchPages + index) * kPageBytes;
+    }
+
+    PageMap& map_;
+    ResidentQueue& queue_;
+    FreeList& frees_;
+    PageStore& store_;
+    AddressSpace* space_ = nullptr;
+    uint64_t cookie_base_;
+    std::function<void()> drain_;
+    uint32_t limit_pages_;
+    uint32_t low_free_, high_free_;
+    bool reclaiming_ = false;
+    std::array<Batch, kBatches> batches_;
+    uint32_t batches_busy_ = 0;
+    uint32_t pages_in_batches_ = 0;
+    std::unique_ptr<std::byte[]> buffers_;
+    uint64_t stores_ = 0, zero_pages_ = 0;
+};
+
+}  // namespace lagan::client::pager

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// liblagan_preload.so: gives the program that `lagan run` starts a heap in far memory.
+//
+// Which processes: the one that `lagan run` started, through any chain of exec (the new image attaches anew; the old
+// image's pages are gone). Processes that it starts itself (fork and exec, posix_spawn) keep their heaps in local memory. A child that
+// forks and does not exec has no far mapping: it is ended with a line that says so when it touches its heap.
+//
+// What is far: all that malloc and its relatives give out after this constructor has run. What was allocated before, and jemalloc's
+// own metadata, stay local.
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "client/pager/attach_message.h"
+#include "client/preload/extent_hooks.h"
+#include "client/preload/far_mapping.h"
+
+namespace {
+
+using lagan::client::preload::die;
+using lagan::client::preload::FarMapping;
+
+FarMapping far_mapping;
+
+uint64_t number_from_environment(const char* name) {
+    const char* text = getenv(name);
+    if (!text || *text < '0' || *text > '9') return 0;
+    char* end = nullptr;
+    const uint64_t value = strtoull(text, &end, 10);
+    return *end == '\0' ? value : 0;
+}
+
+void on_fault_in_forked_child(int, siginfo_t* info, void*) {
+    if (far_mapping.contains(info->si_addr)) {
+        die("a child process that fork() made without exec touched the heap, which is far memory of its parent: "
+            "run this program without lagan, or have it exec or use threads");
+    }
+    // Not ours: back to the default, and the same instruction faults again.
+    signal(SIGSEGV, SIG_DFL);
+}
+
+void after_fork_in_child() {
+    struct sigaction action {};
+    action.sa_sigaction = on_fault_in_forked_child;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    sigaction(SIGSEGV, &action, nullptr);
+}
+
+[[gnu::constructor]] void attach() {
+    const char* socket_path = getenv(lagan::client::pager::kSocketVariable);
+    if (!socket_path) return;
+    if (number_from_environment(lagan::client::pager::kProgramVariable) != static_cast<uint64_t>(getpid())) return;
+    const uint64_t bytes = number_from_environment(lagan::client::pager::kRegionVariable);
+    if (bytes == 0 || bytes % 4096 != 0) die("LAGAN_REGION_BYTES is not a number of pages");
+    far_mapping.make(socket_path, bytes);
+    pthread_atfork(nullptr, nullptr, after_fork_in_child);
+    lagan::client::preload::install_extent_hooks(far_mapping);
+}
+
+}  // namespace
+
+// A program that discards a part of its heap expects zeros there, as on anonymous memory.
+extern "C" [[gnu::visibility("default")]] int madvise(void* address, size_t size, int advice) noexcept {
+    if (far_mapping.contains(address)) {
+        if (advice == MADV_FREE) return 0;  // permitted to do nothing
+        if (advice == MADV_DONTNEED) advice = MADV_REMOVE;
+        if (advice == MADV_DOFORK || advice == MADV_HUGEPAGE) {
+            errno = EINVAL;
+            return -1;
+        }
+    }
+    return static_cast<int>(syscall(SYS_madvise, address, size, advice));
+}
