@@ -113,7 +113,7 @@ void ConnectionManager::establish_active(Connection& connection, const Incoming&
                counters_.rej_sent_no_resources);
         return abandon(connection, {.status = ConnectStatus::no_resources});
     }
-    connection.has_qp = true;
+    connection.has_qp = connection.had_qp = true;
     table_.index_peer(connection);
     send_rtu(connection, from.transaction);
     const ConnectCallback callback = std::exchange(connection.connected, {});

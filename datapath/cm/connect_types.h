@@ -47,6 +47,7 @@ struct AcceptDecision {
 
     // Accepted:
     uint32_t region_id = 0;
+    uint32_t data_rkey = 0;
     Role role = Role::none;
     uint32_t engine = 0;
     uint8_t max_responder_resources = 16;  // READs and atomics outstanding here are limited to this

@@ -22,6 +22,7 @@ struct Connection {
     State state = State::req_sent;
     bool active = false;
     bool has_qp = false;  // created and not destroyed yet
+    bool had_qp = false;  // created: destroying it has given the number back, or will
     uint32_t engine = 0;
     QpAttributes attributes;
 

@@ -38,7 +38,7 @@ ConnectionManager::ConnectionManager(net::PacketIo& io, const std::vector<net::P
 ConnectionManager::~ConnectionManager() {
     table_.for_each([this](Connection& connection) {
         if (connection.has_qp) provider_.destroy(connection.attributes.qpn);
-        provider_.release_qpn(connection.attributes.qpn);
+        if (!connection.had_qp) provider_.release_qpn(connection.attributes.qpn);
     });
 }
 
@@ -191,7 +191,7 @@ uint16_t ConnectionManager::udp_source_port(uint32_t qpn) {
 }
 
 void ConnectionManager::forget(Connection& connection) {
-    provider_.release_qpn(connection.attributes.qpn);
+    if (!connection.had_qp) provider_.release_qpn(connection.attributes.qpn);
     table_.remove(connection);
 }
 

@@ -26,10 +26,10 @@
 namespace lagan::cm {
 
 struct CmOptions {
-    size_t max_connections = 4096;  // those that wait for their number to be free again included
+    size_t max_connections = 4096;  // those that have ended and are in their wait state included
     size_t max_half_open = 1024;    // accepted and not confirmed
     size_t max_half_open_per_source = 256;
-    uint64_t time_wait_us = 1'000'000;  // before a QPN is used again
+    uint64_t time_wait_us = 1'000'000;  // for which a peer's QPN stays taken after its connection
     uint8_t ack_timeout = 14;           // of accepted queue pairs: 4.096 us × 2^n
     uint8_t rnr_timer = 12;             // code in our RNR NAKs
     uint8_t response_timeout = 16;      // wait for a DREP: 4.096 us × 2^n (16: 268 ms)
@@ -43,7 +43,7 @@ class ConnectionManager {
     ConnectionManager(net::PacketIo& io, const std::vector<net::PortConfig>& ports, QpProvider& provider,
                       const CmOptions& options = {}, net::LogSink log = {});
 
-    // Destroys the queue pairs and releases the numbers. Sends nothing.
+    // Destroys the queue pairs. Sends nothing and calls nobody.
     ~ConnectionManager();
     ConnectionManager(const ConnectionManager&) = delete;
     ConnectionManager& operator=(const ConnectionManager&) = delete;

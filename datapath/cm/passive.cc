@@ -134,6 +134,7 @@ void ConnectionManager::accept(const Incoming& from, const roce::CmRequest& req,
         .rnr_retry = req.rnr_retry,
         .rnr_timer = options_.rnr_timer,
         .region_id = decision.region_id,
+        .data_rkey = decision.data_rkey,
         .role = decision.role,
     };
     qp.path.udp_source_port = udp_source_port(qp.qpn);
@@ -144,7 +145,7 @@ void ConnectionManager::accept(const Incoming& from, const roce::CmRequest& req,
                       counters_.rej_sent_no_resources);
     }
     Connection& connection = table_.add(State::rep_sent, qp);
-    connection.has_qp = true;
+    connection.has_qp = connection.had_qp = true;
     connection.remote_id = req.local_comm_id;
     connection.remote_guid = req.ca_guid;
     table_.index_peer(connection);

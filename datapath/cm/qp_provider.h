@@ -12,9 +12,9 @@ class QpProvider {
   public:
     virtual ~QpProvider() = default;
 
-    // A number that is not in use; 0 when there is none. It stays taken until release_qpn(), which is called
-    // exactly once for each: after the wait state if a queue pair was created, so that packets in flight meet
-    // no other connection.
+    // A number that is not in use; 0 when there is none. It is given back by release_qpn() when no queue pair
+    // was created with it, else by destroy(). A number should not come up again soon after that: packets in
+    // flight would meet another connection.
     virtual uint32_t allocate_qpn() = 0;
     virtual void release_qpn(uint32_t qpn) = 0;
 
@@ -22,7 +22,7 @@ class QpProvider {
     // it.
     virtual bool create(const QpAttributes& attributes, uint32_t engine) = 0;
 
-    // The queue pair stops at once; its number is released later.
+    // The queue pair stops at once.
     virtual void destroy(uint32_t qpn) = 0;
 
     // Whether a valid packet has arrived on the queue pair: that proves the peer established, as an RTU does.
