@@ -34,10 +34,20 @@ void address_frame(rte_mbuf& frame, const rte_ether_addr& to, const rte_ether_ad
     frame.vlan_tci = 0;
 }
 
+// Not rte_raw_cksum_mbuf(): DPDK 22.11's loses carries behind a segment of odd length.
 uint16_t raw_checksum(const rte_mbuf& frame, uint32_t offset) {
-    uint16_t sum = 0;
-    rte_raw_cksum_mbuf(&frame, offset, frame.pkt_len - offset, &sum);
-    return sum;
+    uint32_t sum = 0;
+    bool odd = false;  // the segment starts at an odd place of what is summed
+    for (const rte_mbuf* segment = &frame; segment != nullptr; segment = segment->next) {
+        const uint32_t skipped = std::min<uint32_t>(offset, segment->data_len);
+        offset -= skipped;
+        const uint32_t bytes = segment->data_len - skipped;
+        const uint16_t part = rte_raw_cksum(rte_pktmbuf_mtod_offset(segment, const char*, skipped), bytes);
+        sum += odd ? rte_bswap16(part) : part;
+        odd ^= bytes % 2 != 0;
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<uint16_t>((sum & 0xffff) + (sum >> 16));
 }
 
 uint16_t icmp6_checksum(const rte_mbuf& frame, const rte_ipv6_hdr& ip, uint32_t offset) {
