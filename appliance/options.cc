@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kMaxFileBytes = 1U << 20;
 constexpr uint64_t kMinMemoryBytes = 1ULL << 20;
-constexpr uint64_t kMaxMemoryBytes = 1ULL << 43;  // frames are numbered with 32 bits
+constexpr uint64_t kMaxMemoryBytes = 1ULL << 42;  // what an arena takes
 constexpr unsigned kMaxCpu = 4095;
 constexpr unsigned kMaxPorts = 16;
 constexpr unsigned kMaxQps = 1U << 16;
