@@ -25,6 +25,7 @@ struct QpAttributes {
     uint8_t rnr_retry = 7;               // 7: for ever
     uint8_t rnr_timer = 12;              // code sent in our RNR NAKs (aeth.h)
     uint32_t region_id = 0;              // the one region this QP reaches; 0: none
+    uint32_t data_rkey = 0;              // R_Key of that region's pages: what capsules are about
     Role role = Role::none;
 };
 

@@ -17,6 +17,7 @@
 
 #include "datapath/memory/arena_directory.h"
 #include "datapath/memory/arena_layout.h"
+#include "datapath/memory/file_room.h"
 
 namespace lagan::memory {
 

@@ -4,22 +4,15 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <fstream>
-#include <limits>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
-
-#include <linux/magic.h>
 
 #include "datapath/memory/arena_layout.h"
 
@@ -47,32 +40,6 @@ bool valid_superblock(const fs::path& path) {
     if (file.get() < 0 || pread(file.get(), &fixed, sizeof(fixed), 0) != static_cast<ssize_t>(sizeof(fixed)))
         return false;
     return fixed.magic == kSuperblockMagic && fixed.crc == layout_crc(fixed);
-}
-
-uint64_t number_in(const std::string& path) {
-    uint64_t value = 0;
-    std::ifstream(path) >> value;
-    return value;
-}
-
-// Pages that nobody has reserved. statfs() of a hugetlbfs mount without size= says nothing.
-uint64_t free_huge_bytes(const struct statfs& fs_info) {
-    const auto page = static_cast<uint64_t>(fs_info.f_bsize);
-    const std::string dir = "/sys/kernel/mm/hugepages/hugepages-" + std::to_string(page / 1024) + "kB/";
-    const uint64_t free = number_in(dir + "free_hugepages");
-    const uint64_t reserved = number_in(dir + "resv_hugepages");
-    uint64_t pages = free > reserved ? free - reserved : 0;
-    if (fs_info.f_blocks > 0) pages = std::min(pages, static_cast<uint64_t>(fs_info.f_bavail));
-    return pages * page;
-}
-
-uint64_t available_memory() {
-    std::ifstream meminfo("/proc/meminfo");
-    for (std::string line; std::getline(meminfo, line);) {
-        unsigned long long kib = 0;
-        if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kib) == 1) return kib * 1024;
-    }
-    return std::numeric_limits<uint64_t>::max();
 }
 
 }  // namespace
@@ -129,15 +96,6 @@ void remove_arena_files(const fs::path& directory) {
         if (name != kSuperblockFile && is_arena_file(name)) fs::remove(entry.path());
     }
     fs::remove(directory / kSuperblockFile);
-}
-
-uint64_t free_bytes(const fs::path& directory) {
-    struct statfs info {};
-    if (statfs(directory.c_str(), &info) != 0)
-        throw std::system_error(errno, std::generic_category(), "arena: statfs " + directory.string());
-    if (info.f_type == HUGETLBFS_MAGIC) return free_huge_bytes(info);
-    const uint64_t space = static_cast<uint64_t>(info.f_bavail) * static_cast<uint64_t>(info.f_bsize);
-    return info.f_type == TMPFS_MAGIC ? std::min(space, available_memory()) : space;
 }
 
 std::string format_bytes(uint64_t bytes) {

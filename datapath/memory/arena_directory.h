@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The arena's directory: whose it is, what is in it, and how much room its file system has. Cold.
+// The arena's directory: whose it is, what is in it, and how much it takes. Cold.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +28,6 @@ Contents inspect_directory(const std::filesystem::path& directory);
 // Unlinks the files that an arena consists of, the superblock last; leaves the lock and everything else
 // alone.
 void remove_arena_files(const std::filesystem::path& directory);
-
-// Bytes that files on this file system can still get: free huge pages, or free tmpfs space as far as there is
-// memory.
-uint64_t free_bytes(const std::filesystem::path& directory);
 
 // All that an arena with so many bytes of frames takes, regions without overcommit included, rounding not.
 constexpr uint64_t arena_bytes(uint64_t frame_bytes) {

@@ -2,9 +2,7 @@
 #include "datapath/memory/mapped_file.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -13,6 +11,7 @@
 #include <string>
 #include <system_error>
 
+#include "datapath/memory/file_room.h"
 #include "datapath/memory/page.h"
 #include "datapath/memory/parallel.h"
 
@@ -62,19 +61,15 @@ FileDescriptor::~FileDescriptor() {
     if (fd_ >= 0) close(fd_);
 }
 
-uint64_t huge_page_bytes(const std::filesystem::path& path) {
-    struct statfs fs {};
-    if (statfs(path.c_str(), &fs) != 0)
-        throw std::system_error(errno, std::generic_category(), "statfs " + path.string());
-    return fs.f_type == HUGETLBFS_MAGIC ? static_cast<uint64_t>(fs.f_bsize) : 0;
-}
-
 MappedFile::MappedFile(const std::filesystem::path& path, uint64_t bytes) {
     const uint64_t huge = huge_page_bytes(path.parent_path());
     const uint64_t unit = huge != 0 ? huge : kPageBytes;
     if (bytes == 0 || bytes > static_cast<uint64_t>(std::numeric_limits<off_t>::max()) - unit)
         fail(EFBIG, "create", path, bytes, huge != 0);
     const uint64_t size = (bytes + unit - 1) / unit * unit;
+
+    // Asked beforehand: tmpfs gives out memory until the kernel has to kill somebody.
+    if (size > free_bytes(path.parent_path())) fail(ENOSPC, "create", path, size, huge != 0);
 
     const FileDescriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (file.get() < 0) fail(errno, "create", path, size, huge != 0);

@@ -49,7 +49,4 @@ class MappedFile {
     std::span<std::byte> bytes_;
 };
 
-// 0 when the file system at `path` is not hugetlbfs, else its page size in bytes. Throws std::system_error.
-uint64_t huge_page_bytes(const std::filesystem::path& path);
-
 }  // namespace lagan::memory

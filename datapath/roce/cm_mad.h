@@ -20,9 +20,6 @@ namespace lagan::roce {
 inline constexpr size_t kMadBytes = 256;
 using Mad = std::array<uint8_t, kMadBytes>;
 
-inline constexpr uint32_t kGsiQpn = 1;  // both ends of a CM datagram
-inline constexpr uint32_t kGsiQkey = 0x80010000;
-
 // What an MRA or a REJ is about.
 enum class CmSubject : uint8_t { request = 0, reply = 1, other = 2 };
 

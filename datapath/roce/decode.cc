@@ -17,7 +17,6 @@ using boost::endian::load_big_u16;
 constexpr uint32_t kEthernetBytes = 14, kVlanTagBytes = 4;
 constexpr uint32_t kIpv4Bytes = 20, kIpv6Bytes = 40, kUdpBytes = 8;
 constexpr uint32_t kCnpPayloadBytes = 16;
-constexpr uint32_t kGsiQpn = 1;  // general services: where the connection manager lives
 
 constexpr Decoded kRoce = {DecodeResult::roce, DropReason::none};
 constexpr Decoded kPunt = {DecodeResult::punt, DropReason::none};

@@ -19,6 +19,10 @@ inline constexpr uint16_t kDefaultPkey = 0xffff;
 inline constexpr uint32_t kIcrcBytes = 4;
 inline constexpr uint32_t kQpnMask = 0xffffff;
 
+// The general services queue pair, where the connection managers of both ends talk, and its Q_Key.
+inline constexpr uint32_t kGsiQpn = 1;
+inline constexpr uint32_t kGsiQkey = 0x80010000;
+
 // Base transport header.
 //   0        8        16               32
 //   | opcode | flags  |     P_Key      |     flags: solicited event 1, migrated 1, pad count 2, version 4

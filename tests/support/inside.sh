@@ -4,9 +4,10 @@
 # All of it goes when this process does; ./tools/test starts it.
 set -euo pipefail
 
-mount -t tmpfs -o mode=755 tmpfs /run
+# Capped: a test that fills its file system shall fail, not the machine.
+mount -t tmpfs -o mode=755,size=25% tmpfs /run
 mkdir -p /run/lagan-test /run/lock /run/netns
-mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t tmpfs -o mode=1777,size=25% tmpfs /dev/shm
 ip link set lo up
 export LAGAN_TEST_DIR=/run/lagan-test TMPDIR=/run/lagan-test
 

@@ -12,7 +12,7 @@
 
 #include "client/page_store.h"
 
-namespace lagan::tests {
+namespace lagan::test {
 
 class MemoryStore : public client::PageStore {
   public:
@@ -114,4 +114,4 @@ class MemoryStore : public client::PageStore {
     uint64_t present_pages_ = 0, absent_reads_ = 0;
 };
 
-}  // namespace lagan::tests
+}  // namespace lagan::test

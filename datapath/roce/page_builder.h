@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Puts a page together in an unpublished frame while a WRITE message brings its bytes, and publishes it whole: a reader
+// sees the old page or the new one, whatever the path MTU. Bytes of the page that the message does not bring are
+// taken from the old page at publication.
+// All functions: the QP's owner lcore, inside its RCU read-side section.
+// lagan: hot-path
+#pragma once
+
+#include "datapath/engine.h"
+
+namespace lagan::roce {
+
+// The builder holds a frame for `page`, filled up to `offset` or empty from there on. False: no frame left.
+bool start_page(Engine& engine, Qp& qp, uint64_t page, uint32_t offset);
+
+// Appends verified bytes.
+void append_to_page(Engine& engine, Qp& qp, const uint8_t* from, uint32_t bytes);
+
+// Copies whole 1 KiB blocks behind the builder's end, keeps their CRCs, and returns the ICRC state behind them. Does not
+// move the end: the caller does, once the ICRC has proved right.
+uint32_t copy_blocks(Engine& engine, Qp& qp, const uint8_t* from, uint32_t bytes, uint32_t icrc_state);
+
+// Fills in what is missing, publishes the page (or makes it absent if it is all zeros), and leaves the builder empty.
+// The caller has checked that the retire queue has room.
+Refusal publish_built_page(Engine& engine, Qp& qp, memory::Region& region);
+
+}  // namespace lagan::roce

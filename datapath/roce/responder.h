@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The responder half of a QP: a chain of small checks, each of which ends in an execution, an acknowledgement, a NAK or
+// a counted drop. The rules quoted (C9-xx) are those of the InfiniBand specification, volume 1.
+// All functions: the QP's owner lcore, inside its RCU read-side section (between two quiescent states).
+// lagan: hot-path
+#pragma once
+
+#include "datapath/engine.h"
+#include "datapath/roce/decode.h"
+
+namespace lagan::roce {
+
+// Executes, refuses or drops one request packet. The ICRC has not been checked yet.
+void respond(Engine& engine, Qp& qp, const Packet& packet);
+
+// ---- steps of it ----
+
+// The memory that [va, va + length) of `rkey` names, if this QP may use it so; else null and the reason.
+const memory::MemoryRegion* find_memory(const Engine& engine, const Qp& qp, uint32_t rkey, uint64_t va,
+                                        uint64_t length, uint8_t access, Refusal& refusal);
+
+// NAK of a reason, then the error state: nothing of this QP is served any more.
+void refuse(Engine& engine, Qp& qp, Refusal refusal, uint32_t psn);
+
+// write.cc. write_fused() takes a packet that fills whole 1 KiB blocks of one page, checking its ICRC while it copies;
+// false: not such a packet (or one to be refused), nothing has happened.
+bool write_fused(Engine& engine, Qp& qp, const Packet& packet);
+void write_checked(Engine& engine, Qp& qp, const Packet& packet);
+void drop_page_builder(Engine& engine, Qp& qp);
+
+// read.cc
+void accept_read(Engine& engine, Qp& qp, const Packet& packet);
+void repeat_read(Engine& engine, Qp& qp, const Packet& packet);
+// Sends up to `budget` response packets; returns how many.
+uint32_t serve_reads(Engine& engine, Qp& qp, uint32_t budget);
+
+// receive_message.cc
+void receive_send(Engine& engine, Qp& qp, const Packet& packet);
+
+// acknowledge.cc
+void send_aeth(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn);
+// A NAK, or an RNR NAK: behind the READ responses that are still due (responses leave in PSN order).
+void send_nak(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn);
+// Sends what is due once no READ response is; called when a QP's turn in the active list ends.
+void flush_acknowledgement(Engine& engine, Qp& qp);
+
+// A request has been executed, or part of one: the expected PSN goes on, an ACK is due if one was asked for.
+inline void advance(Engine& engine, Qp& qp, const Packet& packet) {
+    Responder& r = qp.responder;
+    r.expected_psn = psn_add(r.expected_psn, 1);
+    r.nak_sent = false;
+    if (packet.bth->ack_requested()) {
+        r.ack_due = true;
+        engine.activate(qp);
+    }
+}
+
+}  // namespace lagan::roce

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// QPs that have something to go on with get a turn each: READ responses, capsules, our own requests, acknowledgements.
+// lagan: hot-path
+#include <algorithm>
+
+#include "datapath/capsule_server.h"
+#include "datapath/poll_loop.h"
+#include "datapath/roce/requester.h"
+#include "datapath/roce/responder.h"
+#include "datapath/transmit.h"
+
+namespace lagan {
+
+inline constexpr uint32_t kMaxTurns = 64;        // per iteration
+inline constexpr uint32_t kReadSlice = 16;       // response packets per turn: a long READ cannot starve other QPs
+inline constexpr uint32_t kRequestSlice = 32;    // request packets per turn
+inline constexpr uint32_t kCapsuleSlice = 512;   // pages per turn
+inline constexpr uint32_t kTimersPerPoll = 64;
+
+static uint32_t take_turn(Engine& engine, Qp& qp) {
+    uint32_t work = roce::serve_reads(engine, qp, kReadSlice);
+    if (engine.options.serve_capsules && serve_capsules(engine, qp, kCapsuleSlice)) work++;
+    work += roce::send_requests(engine, qp, kRequestSlice);
+    roce::flush_acknowledgement(engine, qp);
+    return work;
+}
+
+static bool has_more(Engine& engine, Qp& qp) {
+    if (qp.responder.reads_due()) return true;
+    if (engine.options.serve_capsules && qp.state == QpState::ready && !qp.responder.received.empty()) return true;
+    return roce::can_send(qp);
+}
+
+uint32_t serve_active(Engine& engine) {
+    uint32_t work = 0;
+    uint32_t turns = std::min<uint32_t>(static_cast<uint32_t>(engine.active.size()), kMaxTurns);
+    for (; turns != 0 && !engine.active.empty(); turns--) {
+        if (engine.active_cursor >= engine.active.size()) engine.active_cursor = 0;
+        Qp& qp = *engine.active[engine.active_cursor];
+        work += take_turn(engine, qp);
+        if (has_more(engine, qp)) {
+            engine.active_cursor++;
+        } else {
+            qp.active = false;
+            engine.active[engine.active_cursor] = engine.active.back();
+            engine.active.pop_back();
+        }
+    }
+    return work;
+}
+
+void check_all_timers(Engine& engine) {
+    uint32_t checks = std::min<uint32_t>(static_cast<uint32_t>(engine.timed.size()), kTimersPerPoll);
+    for (; checks != 0; checks--) {
+        if (engine.timed_cursor >= engine.timed.size()) engine.timed_cursor = 0;
+        Qp& qp = *engine.timed[engine.timed_cursor];
+        if (roce::check_timers(engine, qp)) {
+            engine.timed_cursor++;
+        } else {
+            qp.timed = false;
+            engine.timed[engine.timed_cursor] = engine.timed.back();
+            engine.timed.pop_back();
+            if (engine.timed.empty()) return;
+        }
+    }
+}
+
+}  // namespace lagan
