@@ -50,7 +50,14 @@ bool somebody_answers(const std::filesystem::path& path, const sockaddr_un& addr
     return answered;
 }
 
-void make_way(const std::filesystem::path& path, const sockaddr_un& address) {
+}  // namespace
+
+void make_way_for_socket(const std::filesystem::path& path) {
+    const sockaddr_un address = make_address(path);
+    std::error_code error;
+    std::filesystem::create_directories(path.parent_path(), error);
+    if (error) fail(path, "cannot make its directory: " + error.message());
+
     struct stat status {};
     if (lstat(path.c_str(), &status) != 0) return;
     if (!S_ISSOCK(status.st_mode)) fail(path, "is in the way and is no socket; remove it or name another path");
@@ -60,15 +67,9 @@ void make_way(const std::filesystem::path& path, const sockaddr_un& address) {
     if (unlink(path.c_str()) != 0) fail_errno(path, "cannot remove the socket that a dead process left");
 }
 
-}  // namespace
-
 UnixListener::UnixListener(std::filesystem::path path) : path_(std::move(path)), fd_(-1), device_(0), inode_(0) {
+    make_way_for_socket(path_);
     const sockaddr_un address = make_address(path_);
-    std::error_code error;
-    std::filesystem::create_directories(path_.parent_path(), error);
-    if (error) fail(path_, "cannot make its directory: " + error.message());
-    make_way(path_, address);
-
     fd_ = make_socket(path_);
     fchmod(fd_, kMode);  // what bind() makes is never wider than this; the umask can make it narrower
     struct stat status {};

@@ -8,10 +8,13 @@
 
 namespace lagan::appliance {
 
+// Makes the directory in which a socket is to be made, and removes the socket if a dead process left it there. Throws
+// std::runtime_error, naming the path, if somebody answers on it or it is a file of another kind.
+void make_way_for_socket(const std::filesystem::path& path);
+
 class UnixListener {
   public:
-    // Makes the directory and the socket, mode 0660, and listens. A socket file that nobody answers on is replaced; one that
-    // somebody answers on, or a file that is no socket, is an error. Throws std::runtime_error naming the path.
+    // Makes way, then the socket, mode 0660, and listens. Throws std::runtime_error naming the path.
     explicit UnixListener(std::filesystem::path path);
 
     // Closes the socket if release() was not called, and removes the file if it is still the one made here.

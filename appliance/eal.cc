@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "appliance/eal.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+
+#include <cerrno>
+#include <fstream>
+#include <stdexcept>
+
+#include "appliance/size_text.h"
+
+namespace lagan::appliance {
+
+namespace {
+
+constexpr uint64_t kMiB = 1ULL << 20;
+constexpr uint64_t kHugePageBytes = 2 * kMiB;
+constexpr const char* kHugePages = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
+
+uint64_t read_number(const std::string& file) {
+    uint64_t value = 0;
+    std::ifstream(file) >> value;
+    return value;
+}
+
+// DPDK's levels; its "info" is chatter to everybody else.
+const char* dpdk_log_level(LogLevel level) {
+    switch (level) {
+        case LogLevel::error: return "*:error";
+        case LogLevel::warning:
+        case LogLevel::info: return "*:warning";
+        case LogLevel::debug: return "*:info";
+    }
+    return "*:warning";
+}
+
+std::string lcore_map(const LcorePlan& plan) {
+    std::string map = fmt::format("{}@{}", LcorePlan::kControlLcore, plan.control.number);
+    for (const PollLcore& poller : plan.pollers) map += fmt::format(",{}@{}", poller.lcore, poller.cpu.number);
+    return map;
+}
+
+const char* advice(int error) {
+    switch (error) {
+        case ENOMEM: return "too little memory: free some, or reserve more huge pages";
+        case EACCES:
+        case EPERM: return "a permission is missing: see docs/operations.md for what each kind of port needs";
+        case ENODEV: return "a device is missing or refused its arguments: DPDK's lines above say which";
+        case EALREADY: return "it was started before in this process";
+        default: return "DPDK's lines above say more";
+    }
+}
+
+}  // namespace
+
+std::vector<std::string> eal_arguments(const EalRequest& request) {
+    std::vector<std::string> arguments{"--lcores=" + lcore_map(request.lcores),
+                                       fmt::format("--main-lcore={}", LcorePlan::kControlLcore),
+                                       "--file-prefix=" + request.file_prefix,
+                                       "--iova-mode=va",
+                                       "--no-telemetry",
+                                       fmt::format("--log-level={}", dpdk_log_level(request.log_level)),
+                                       "-m",
+                                       fmt::format("{}", (request.memory_bytes + kMiB - 1) / kMiB)};
+    if (request.huge_pages) {
+        arguments.emplace_back("--in-memory");
+    } else {
+        arguments.insert(arguments.end(), {"--no-huge", "--no-shconf"});
+    }
+    bool any_pci = false;
+    for (const DeviceArguments& device : request.devices) {
+        arguments.push_back(device.option);
+        arguments.push_back(device.value);
+        any_pci = any_pci || device.option == "-a";
+    }
+    if (!any_pci) arguments.emplace_back("--no-pci");
+    return arguments;
+}
+
+uint64_t free_huge_page_bytes() {
+    const uint64_t free = read_number(std::string(kHugePages) + "free_hugepages");
+    const uint64_t reserved = read_number(std::string(kHugePages) + "resv_hugepages");
+    return free > reserved ? (free - reserved) * kHugePageBytes : 0;
+}
+
+bool use_huge_pages(HugePages wanted, uint64_t memory_bytes, uint64_t free_bytes) {
+    if (wanted == HugePages::off) return false;
+    if (free_bytes >= memory_bytes) return true;
+    if (wanted == HugePages::automatic) return false;
+    throw std::runtime_error(fmt::format("memory.huge_pages = \"on\": DPDK needs {} of huge pages, {} are free; run: echo {} > "
+                                         "{}nr_hugepages, or set it to \"auto\"",
+                                         format_size(memory_bytes), format_size(free_bytes),
+                                         read_number(std::string(kHugePages) + "nr_hugepages") +
+                                             (memory_bytes - free_bytes + kHugePageBytes - 1) / kHugePageBytes,
+                                         kHugePages));
+}
+
+void start_eal(const std::vector<std::string>& arguments) {
+    // rte_eal_init() reorders the array and keeps pointers into the texts.
+    static std::vector<std::string> texts;
+    texts = arguments;
+    texts.insert(texts.begin(), "lagand");
+    std::vector<char*> argv;
+    for (std::string& text : texts) argv.push_back(text.data());
+    argv.push_back(nullptr);
+    if (rte_eal_init(static_cast<int>(texts.size()), argv.data()) >= 0) return;
+    const int error = rte_errno;
+    throw std::runtime_error(fmt::format("DPDK does not start: {} ({}); its arguments were: {}", rte_strerror(error),
+                                         advice(error), fmt::join(arguments, " ")));
+}
+
+void stop_eal() { rte_eal_cleanup(); }
+
+}  // namespace lagan::appliance
