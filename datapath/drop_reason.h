@@ -6,40 +6,40 @@
 
 namespace lagan {
 
-// X(name, help). "Drop" is silent on the wire (roce.md rule 15); refusals that are answered with a NAK are in
-// nak_reason.h's counters instead.
-#define LAGAN_DROP_REASONS(X)                                                                    \
-    X(none, "not dropped")                                                                       \
-    X(truncated, "the frame ends before its headers do")                                         \
-    X(not_ip, "neither IPv4, IPv6 nor ARP")                                                      \
-    X(not_for_us, "the destination MAC or IP address is not this port's")                        \
-    X(ip_header, "bad IPv4 version, header length or checksum, or a wrong IPv6 version")         \
-    X(ip_length, "the IP length disagrees with the frame")                                       \
-    X(ip_options, "RoCEv2 with IPv4 options or IPv6 extension headers")                          \
-    X(ip_fragment, "fragmented RoCEv2 packet")                                                   \
-    X(udp_length, "the UDP length disagrees with the IP length")                                 \
-    X(not_rocev2, "UDP to another port, or a protocol that nobody here serves")                  \
-    X(bth_version, "BTH transport version is not 0")                                             \
-    X(bth_opcode, "unknown or reserved BTH opcode")                                              \
-    X(bth_pkey, "P_Key is not the default partition")                                            \
-    X(bth_length, "the length does not fit the opcode's headers, pad and ICRC")                  \
-    X(bth_pad, "payload and pad are no multiple of four bytes, or a pad without payload")        \
-    X(icrc, "the invariant CRC is wrong")                                                        \
-    X(unknown_qpn, "no queue pair of that number")                                               \
-    X(qp_not_ready, "the queue pair is in the error state or being closed")                      \
-    X(address_pair, "the packet's addresses are not those of the queue pair's connection")       \
-    X(bad_qkey, "wrong Q_Key on a datagram")                                                     \
-    X(psn_ahead, "ahead of the expected PSN: a packet before it was lost")                       \
-    X(psn_invalid, "a PSN far outside the window, or a duplicate that is not one")               \
-    X(response_unexpected, "a response that belongs to no outstanding request")                  \
-    X(response_duplicate, "a response or acknowledgement seen before")                           \
-    X(ring_full_punt, "the ring to the control thread was full")                                 \
-    X(ring_full_handover, "the ring to the queue pair's lcore was full")                         \
-    X(no_mbuf, "no mbuf for the reply")                                                          \
-    X(retire_full, "too many frames wait for a grace period")                                    \
-    X(no_response_resource, "a duplicate READ found no free response slot")                      \
-    X(tx_full, "the port did not take the packet")                                               \
-    X(punt_malformed, "malformed ARP, ND, ICMP or CM packet")                                    \
+// X(name, help). A dropped packet gets no answer at all; refusals that are answered with a NAK are counted
+// apart (refusal.h).
+#define LAGAN_DROP_REASONS(X)                                                              \
+    X(none, "not dropped")                                                                 \
+    X(truncated, "the frame ends before its headers do")                                   \
+    X(not_ip, "neither IPv4, IPv6 nor ARP")                                                \
+    X(not_for_us, "the destination MAC or IP address is not this port's")                  \
+    X(ip_header, "bad IPv4 version, header length or checksum, or a wrong IPv6 version")   \
+    X(ip_length, "the IP length disagrees with the frame")                                 \
+    X(ip_options, "RoCEv2 with IPv4 options or IPv6 extension headers")                    \
+    X(ip_fragment, "fragmented RoCEv2 packet")                                             \
+    X(udp_length, "the UDP length disagrees with the IP length")                           \
+    X(not_rocev2, "UDP to another port, or a protocol that nobody here serves")            \
+    X(bth_version, "BTH transport version is not 0")                                       \
+    X(bth_opcode, "unknown or reserved BTH opcode")                                        \
+    X(bth_pkey, "P_Key is not the default partition")                                      \
+    X(bth_length, "the length does not fit the opcode's headers, pad and ICRC")            \
+    X(bth_pad, "payload and pad are no multiple of four bytes, or a pad without payload")  \
+    X(icrc, "the invariant CRC is wrong")                                                  \
+    X(unknown_qpn, "no queue pair of that number")                                         \
+    X(qp_not_ready, "the queue pair is in the error state or being closed")                \
+    X(address_pair, "the packet's addresses are not those of the queue pair's connection") \
+    X(bad_qkey, "wrong Q_Key on a datagram")                                               \
+    X(psn_ahead, "ahead of the expected PSN: a packet before it was lost")                 \
+    X(psn_invalid, "a PSN far outside the window, or a duplicate that is not one")         \
+    X(response_unexpected, "a response that belongs to no outstanding request")            \
+    X(response_duplicate, "a response or acknowledgement seen before")                     \
+    X(ring_full_punt, "the ring to the control thread was full")                           \
+    X(ring_full_handover, "the ring to the queue pair's lcore was full")                   \
+    X(no_mbuf, "no mbuf for the reply")                                                    \
+    X(retire_full, "too many frames wait for a grace period")                              \
+    X(no_response_resource, "a duplicate READ found no free response slot")                \
+    X(tx_full, "the port did not take the packet")                                         \
+    X(punt_malformed, "malformed ARP, ND, ICMP or CM packet")                              \
     X(punt_unhandled, "punted packet that the control thread has no answer for")
 
 enum class DropReason : uint8_t {

@@ -22,7 +22,7 @@ constexpr uint32_t psn_distance(uint32_t a, uint32_t b) {
     return (b - a) & kPsnMask;
 }
 
-// PSNs that a READ of `bytes` takes: at least one (roce.md rule 7).
+// PSNs that a READ of `bytes` takes: at least one.
 constexpr uint32_t psn_count(uint32_t bytes, uint32_t mtu_bytes) {
     return bytes == 0 ? 1 : (bytes - 1) / mtu_bytes + 1;
 }
