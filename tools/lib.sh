@@ -62,10 +62,16 @@ quietly() {
     wait "$child" || status=$?
     unset 'lagan_exit_actions[-1]'
     if ((status != 0)); then
-        tail -n 60 "$log" >&2
+        # Ninja's lines of what went well only bury what did not.
+        grep -vE '^\[[0-9]+/[0-9]+\] (Compiling|Linking|Generating)' "$log" | tail -n 60 >&2
     fi
     rm -f "$log"
     return "$status"
+}
+
+quiet_unless_failed() {
+    local said
+    said=$("$@" 2>&1 </dev/null) || { tail -n 30 <<<"$said" >&2 && return 1; }
 }
 
 # A child and its children; used from traps, so it never fails.
@@ -86,7 +92,11 @@ lagan_build_dir() {
 lagan_configure() {
     local kind=$1 dir options
     dir=$(lagan_build_dir "$kind")
-    [[ -f $dir/build.ninja ]] && return
+    if [[ -f $dir/build.ninja ]]; then
+        # A meson.build that changed since: configured again now, for those who ask meson before they build.
+        quiet_unless_failed ninja -C "$dir" build.ninja || die "configuring again failed, see above; or: rm -r $dir"
+        return
+    fi
     case $kind in
         release) options=(--buildtype=release) ;;
         # GCC's own checks misjudge instrumented code, so a warning is no error here; the release build has them all.

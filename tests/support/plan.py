@@ -135,8 +135,8 @@ def wants_lint(options):
     return "lint" in options.suites and options.only == "*"
 
 
-def tsan_targets(jobs):
-    """Only what runs under TSan is built for it; scripts start anything, so they need everything."""
+def targets(jobs):
+    """What to build: for meson tests what they depend on; scripts start anything, so they need everything (none named)."""
     if any(isinstance(job, ScriptJob) for job in jobs):
         return []
     names = {name for job in jobs for name in job.tests}
@@ -160,7 +160,7 @@ def main():
         for build in kBuilds:
             of_build = [job for job in jobs if job.build == build]
             if of_build:
-                print(build, *(tsan_targets(of_build) if build == "tsan" else []))
+                print(build, *targets(of_build))
 
 
 if __name__ == "__main__":
