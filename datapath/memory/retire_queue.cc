@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "datapath/memory/retire_queue.h"
 
+#include <rte_prefetch.h>
+
 #include <algorithm>
 #include <bit>
 #include <stdexcept>
 
 namespace lagan::memory {
+
+namespace {
+
+constexpr uint32_t kPrefetchAhead = 8;
+
+}  // namespace
 
 RetireQueue::RetireQueue(FramePool& pool, rte_rcu_qsbr* rcu, uint32_t capacity)
     : pool_(pool), rcu_(rcu), capacity_(capacity) {
@@ -33,8 +41,12 @@ void RetireQueue::reclaim(uint32_t budget) {
         const Batch& batch = batches_[batch_first_ % kBatches];
         if (rte_rcu_qsbr_check(rcu_, batch.token, false) == 0) return;
         const uint32_t drops = std::min(budget, batch.end - dropped_);
-        for (uint32_t i = 0; i < drops; ++i)
+        for (uint32_t i = 0; i < drops; ++i) {
+            // Metadata of pages overwritten at random is in no cache. Past the end lies some older frame's
+            // index.
+            rte_prefetch0(&pool_.meta(frames_[(dropped_ + kPrefetchAhead) & mask_]));
             pool_.drop_publication(frames_[dropped_++ & mask_]);
+        }
         budget -= drops;
         if (dropped_ == batch.end) ++batch_first_;
     }
