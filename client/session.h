@@ -10,51 +10,92 @@
 #include <string>
 #include <vector>
 
+#include "client/chunk_map.h"
 #include "client/fabric.h"
+#include "client/free_collector.h"
+#include "client/page_store.h"
 
 namespace lagan::client {
 
 struct SessionStats {
-    uint64_t reads, read_bytes;
-    uint64_t stores;        // pages
-    uint64_t frees;         // pages
-    uint64_t free_capsules;
+    uint64_t reads = 0, read_bytes = 0;
+    uint64_t stores = 0;  // pages
+    uint64_t frees = 0;   // pages
+    uint64_t free_capsules = 0;
 };
 
-class Session {
+class Session final : public PageStore {
   public:
-    // Takes a connected fabric. The chunk map names it for every chunk (one appliance for now).
+    // Takes a connected fabric. The chunk map names it for every chunk: one appliance for now.
     explicit Session(std::unique_ptr<Fabric> fabric);
-    ~Session();
+    ~Session() override;
 
-    uint64_t size_bytes() const;
-    uint64_t page_count() const;
+    uint64_t size_bytes() const { return chunks_.size_bytes(); }
+    uint64_t page_count() const override { return size_bytes() / page_bytes_; }
 
-    // False: no room now; poll and try again. Ranges crossing chunks are one operation to the caller.
-    bool read(uint64_t cookie, uint64_t offset, void* to, uint32_t bytes);
-    bool store_page(uint64_t cookie, uint64_t page, const void* from);
-    // Collected into capsules; flushed by poll() or when one is full. The completion comes when the appliance has
-    // answered the capsule with success.
-    bool free_pages(uint64_t cookie, uint64_t first_page, uint32_t page_count);
+    // page_store.h has the rules. A range is at most 1 GiB; one that reaches beyond the region's end completes with
+    // remote_access_error and never reaches the appliance, whose NAK would end the connection.
+    bool read(uint64_t cookie, uint64_t offset, void* to, uint32_t bytes) override;
+    bool store(uint64_t cookie, uint64_t offset, const void* from, uint32_t bytes);
+    bool store_page(uint64_t cookie, uint64_t page, const void* from) override;
+    // Collected into capsules, which leave when they are full or at the next poll(). Complete when the appliance has answered.
+    bool free_pages(uint64_t cookie, uint64_t first_page, uint32_t page_count) override;
 
-    // Drives the fabric. Returns completions of the operations above.
-    size_t poll(std::span<Completion> out);
+    size_t poll(std::span<Completion> out) override;
+    uint32_t outstanding() const override { return outstanding_; }
+    bool connected() const override { return fabric_->connected() && failure_.empty(); }
+    std::string failure() const override { return failure_.empty() ? fabric_->failure() : failure_; }
 
-    // Blocking forms for callers without a loop of their own. Return the status. Only while nothing
-    // asynchronous is outstanding.
+    // Blocking forms, for callers without a loop of their own: only while nothing asynchronous is outstanding.
     CompletionStatus read_blocking(uint64_t offset, void* to, uint64_t bytes);
-    CompletionStatus store_blocking(uint64_t first_page, const void* from, uint32_t page_count);
+    CompletionStatus store_blocking(uint64_t first_page, const void* from, uint64_t page_count);
     CompletionStatus free_blocking(uint64_t first_page, uint64_t page_count);
     struct DirtyCounts {
         CompletionStatus status;
-        uint64_t dirty_pages, present_pages;
+        uint64_t dirty_pages;
+        uint64_t present_pages;
     };
     DirtyCounts dirty_counts_blocking();
 
-    uint32_t outstanding() const;  // operations posted and not completed
-    bool connected() const;
-    std::string failure() const;
-    const SessionStats& stats() const;
+    const SessionStats& stats() const { return stats_; }
+    const RegionInfo& region() const { return fabric_->region(); }
+    void disconnect() { fabric_->disconnect(); }
+
+  private:
+    // An operation of the caller's: complete when all its parts are. One part for each run of chunks that lie together.
+    struct Operation {
+        uint64_t cookie = 0;
+        uint64_t offset = 0;  // of what is not posted yet
+        std::byte* local = nullptr;
+        uint32_t bytes = 0;
+        uint32_t parts = 0;   // posted and not completed
+        bool is_read = false;
+        CompletionStatus status = CompletionStatus::success;
+    };
+
+    bool transfer(uint64_t cookie, uint64_t offset, std::byte* local, uint32_t bytes, bool is_read);
+    void post_extents(uint32_t slot);
+    bool out_of_range(uint64_t cookie, uint64_t offset, uint64_t bytes);
+    void finish(uint64_t cookie, CompletionStatus status);
+    void take_fabric_completion(const Completion& completion);
+    void take_replies();
+    void send_frees();
+    void fail(const std::string& why);
+    template <typename Post>
+    CompletionStatus run_blocking(uint64_t count, Post&& post);
+
+    std::unique_ptr<Fabric> fabric_;
+    const uint32_t page_bytes_;
+    ChunkMap chunks_;
+    FreeCollector frees_;
+    std::vector<Operation> operations_;
+    std::vector<uint32_t> free_slots_;
+    std::vector<uint32_t> unfinished_;   // slots with something still to post
+    std::vector<Completion> completed_;  // found outside poll(), or too many for its caller
+    std::vector<std::byte> last_reply_;  // of a query
+    uint32_t outstanding_ = 0;
+    std::string failure_;
+    SessionStats stats_;
 };
 
 }  // namespace lagan::client

@@ -159,6 +159,7 @@ struct Qp {
     std::atomic<bool> failed{false};        // atomic: control reads it and closes the connection
     std::atomic<bool> released{false};      // atomic: the owner has let go of it
     QpAttributes attributes;                // constant
+    void* context = nullptr;                // of whoever made it; the engine does not look at it
 };
 
 // Control thread: fills in a new QP's fields and its header template. Throws std::bad_alloc.

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "client/connect.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <boost/algorithm/hex.hpp>
+#include <iterator>
+#include <stdexcept>
+
+#include "client/dpdk_fabric.h"
+
+namespace lagan::client {
+
+using nlohmann::json;
+
+PortClaim::~PortClaim() {
+    if (lock_ >= 0) close(lock_);
+}
+
+static NodeReply checked(NodeReply reply, const std::string& what) {
+    if (!reply.ok()) throw std::runtime_error(fmt::format("{}: {}", what, reply.error()));
+    return reply;
+}
+
+// A vhost socket takes one client; a lock beside it says whether it has one. -1: taken.
+static int lock_beside(const std::string& path) {
+    const std::string lock = path + ".client";
+    const int descriptor = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0660);
+    if (descriptor < 0) throw std::runtime_error(fmt::format("cannot open {}: {}", lock, strerror(errno)));
+    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
+    close(descriptor);
+    return -1;
+}
+
+static std::string without_prefix(const std::string& address) { return address.substr(0, address.find('/')); }
+
+static LocalPort local_port(const json& port, uint16_t service_port) {
+    LocalPort local;
+    local.name = port.at("name").get<std::string>();
+    local.remote_address = without_prefix(port.at("addresses").at(0).get<std::string>());
+    const std::string prefix = port.at("addresses").at(0).get<std::string>().substr(local.remote_address.size());
+    local.local_address = port.at("peer_address").get<std::string>() + prefix;
+    local.service_port = service_port;
+    local.mtu = port.at("mtu_bytes").get<uint16_t>();
+    local.device = fmt::format("net_virtio_user0,path={},queues=1,queue_size=256", port.at("path").get<std::string>());
+    return local;
+}
+
+PortClaim claim_port(const NodeClient& node, const std::string& name) {
+    const json body = checked(node.get("/v1/node"), "asking the appliance for its ports").body;
+    std::string seen;
+    for (const json& port : body.at("ports")) {
+        const std::string port_name = port.at("name");
+        seen += (seen.empty() ? "" : ", ") + port_name + " (" + port.at("kind").get<std::string>() + ")";
+        if (port.at("kind") != "vhost" || port.at("peer_address").get<std::string>().empty()) continue;
+        if (!name.empty() && port_name != name) continue;
+        const int lock = lock_beside(port.at("path"));
+        if (lock < 0) continue;
+        return {local_port(port, body.at("rdma_service_port").get<uint16_t>()), lock};
+    }
+    throw std::runtime_error(fmt::format("no free port for a client on this machine: it takes a port of kind vhost with a "
+                                         "peer_address that no other client uses; the appliance has {}",
+                                         seen.empty() ? "none" : seen));
+}
+
+std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role, uint64_t ttl_s) {
+    const char* const names[] = {"none", "read", "write", "recover"};
+    const NodeReply reply =
+        checked(node.post("/v1/regions/" + region + "/grants",
+                          {{"role", names[static_cast<unsigned>(role)]}, {"ttl_seconds", ttl_s}}),
+                fmt::format("asking for a grant of region '{}'", region));
+    std::vector<uint8_t> grant;
+    boost::algorithm::unhex(reply.body.at("grant").get<std::string>(), std::back_inserter(grant));
+    return grant;
+}
+
+void create_region(const NodeClient& node, const std::string& name, uint64_t bytes) {
+    checked(node.post("/v1/regions", {{"name", name}, {"size", bytes}}), fmt::format("creating region '{}'", name));
+}
+
+void delete_region(const NodeClient& node, const std::string& name) {
+    checked(node.del("/v1/regions/" + name), fmt::format("deleting region '{}'", name));
+}
+
+DpdkHostOptions host_options(const LocalPort& port) {
+    return {.device = port.device, .local_address = port.local_address, .mtu = port.mtu};
+}
+
+std::unique_ptr<Session> open_session(const std::shared_ptr<DpdkHost>& host, const NodeClient& node,
+                                      const LocalPort& port, const std::string& region, Role role) {
+    const DpdkConnectOptions options = {.remote_address = port.remote_address,
+                                        .service_port = port.service_port,
+                                        .grant = request_grant(node, region, role)};
+    return std::make_unique<Session>(std::make_unique<DpdkFabric>(host, options));
+}
+
+}  // namespace lagan::client

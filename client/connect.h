@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// From an appliance's node API to a session: region, grant, port, connection.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "client/dpdk_host.h"
+#include "client/node_client.h"
+#include "client/session.h"
+#include "datapath/qp_attributes.h"
+
+namespace lagan::client {
+
+inline constexpr const char* kDefaultAppliance = "/run/lagan/lagand.sock";
+
+// A port of the appliance that a client on this machine can reach, and how.
+struct LocalPort {
+    std::string name;
+    std::string device;         // EAL's --vdev
+    std::string local_address;  // with prefix length
+    std::string remote_address;
+    uint16_t service_port = 0;
+    uint16_t mtu = 0;
+};
+
+// Takes a port for this process until the claim is destroyed: vhost ports serve one client each.
+class PortClaim {
+  public:
+    PortClaim() = default;
+    PortClaim(LocalPort claimed, int lock_descriptor) : port(std::move(claimed)), lock_(lock_descriptor) {}
+    PortClaim(PortClaim&& other) noexcept : port(std::move(other.port)), lock_(std::exchange(other.lock_, -1)) {}
+    PortClaim& operator=(PortClaim&& other) noexcept {
+        port = std::move(other.port);
+        std::swap(lock_, other.lock_);
+        return *this;
+    }
+    ~PortClaim();
+
+    LocalPort port;
+
+  private:
+    int lock_ = -1;
+};
+
+// The first free port that the appliance offers to local clients; `name` picks one. Throws std::runtime_error.
+PortClaim claim_port(const NodeClient& node, const std::string& name = {});
+
+// A grant for the region, from the node API. Throws std::runtime_error with the appliance's own words.
+std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role, uint64_t ttl_s = 3600);
+
+void create_region(const NodeClient& node, const std::string& name, uint64_t bytes);
+void delete_region(const NodeClient& node, const std::string& name);
+
+DpdkHostOptions host_options(const LocalPort& port);
+
+// Connects a session to the region over a host that is up.
+std::unique_ptr<Session> open_session(const std::shared_ptr<DpdkHost>& host, const NodeClient& node,
+                                      const LocalPort& port, const std::string& region, Role role);
+
+}  // namespace lagan::client

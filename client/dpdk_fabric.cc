@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "client/dpdk_fabric.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "datapath/capsule.h"
+
+
+namespace lagan::client {
+
+using Clock = std::chrono::steady_clock;
+
+static CompletionStatus to_completion(roce::WorkStatus status) {
+    switch (status) {
+        case roce::WorkStatus::success:
+            return CompletionStatus::success;
+        case roce::WorkStatus::remote_access:
+            return CompletionStatus::remote_access_error;
+        case roce::WorkStatus::invalid_request:
+        case roce::WorkStatus::bad_response:
+            return CompletionStatus::remote_invalid_request;
+        case roce::WorkStatus::remote_operation:
+            return CompletionStatus::remote_operational_error;
+        case roce::WorkStatus::retry_exceeded:
+            return CompletionStatus::retry_exceeded;
+        case roce::WorkStatus::rnr_retry_exceeded:
+            return CompletionStatus::rnr_retry_exceeded;
+        case roce::WorkStatus::flushed:
+            return CompletionStatus::flushed;
+    }
+    return CompletionStatus::flushed;
+}
+
+DpdkFabric::DpdkFabric(std::shared_ptr<DpdkHost> host, const DpdkConnectOptions& options) : host_(std::move(host)) {
+    connect(options);
+}
+
+DpdkFabric::~DpdkFabric() {
+    disconnect();
+    for (int i = 0; i < 8; i++) host_->poll();  // the engine lets go of the queue pair, whose context is this
+    host_->detach(*this);
+}
+
+void DpdkFabric::connect(const DpdkConnectOptions& options) {
+    bool done = false;
+    std::string refused;
+    cm::ConnectParams params;
+    params.path.port_id = host_->port_id();
+    params.path.remote_ip = net::IpAddress::parse(options.remote_address);
+    params.service_port = options.service_port;
+    params.private_data = options.grant;
+    params.mtu_bytes = cm::largest_path_mtu(host_->mtu());
+    params.initiator_depth = 64;
+    params.ack_timeout = 14;
+    const auto answered = [&](const cm::ConnectResult& result) {
+        done = true;
+        if (result.status == cm::ConnectStatus::established) {
+            qpn_ = result.qpn;
+            welcome(result.private_data);
+        } else if (result.status == cm::ConnectStatus::rejected) {
+            const auto text = reinterpret_cast<const char*>(result.private_data.data());
+            refused = fmt::format("the appliance refuses the connection (reason {}): {}",
+                                  static_cast<unsigned>(result.reason),
+                                  std::string(text, strnlen(text, result.private_data.size())));
+        } else {
+            refused = fmt::format("no connection to {}: {}", options.remote_address, cm::to_string(result.status));
+        }
+    };
+    // The peer may need a moment to notice that its port has a client: unreachable is asked again until the time is up.
+    const auto end = Clock::now() + options.timeout;
+    do {
+        done = false;
+        refused.clear();
+        host_->control().connect(params, answered);
+        while (!done) host_->poll();
+    } while (qpn_ == 0 && Clock::now() < end && refused.find("refuses") == std::string::npos);
+    if (qpn_ == 0) throw std::runtime_error(refused);
+    qp_ = host_->qps().find(qpn_);
+    if (qp_ == nullptr) throw std::runtime_error("the connection was closed as soon as it was made");
+    qp_->context = this;
+    host_->attach(qpn_, *this);
+}
+
+void DpdkFabric::welcome(std::span<const uint8_t> private_data) {
+    capsule::Welcome data;
+    if (private_data.size() < sizeof data) throw std::runtime_error("the appliance's reply is too short");
+    std::memcpy(&data, private_data.data(), sizeof data);
+    if (data.version != capsule::kVersion)
+        throw std::runtime_error(fmt::format("the appliance speaks version {} of the protocol, this client {}",
+                                             data.version, capsule::kVersion));
+    region_ = {.region_id = data.region_id,
+               .data_rkey = data.data_rkey,
+               .dirty_rkey = data.dirty_rkey,
+               .page_bytes = data.page_bytes,
+               .size_bytes = data.size_bytes,
+               .epoch = data.epoch};
+}
+
+bool DpdkFabric::post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local, uint32_t bytes) {
+    return qp_ != nullptr && roce::post_read(host_->engine(), *qp_, cookie, rkey, remote_offset,
+                                             static_cast<std::byte*>(local), bytes);
+}
+
+bool DpdkFabric::post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local, uint32_t bytes) {
+    return qp_ != nullptr && roce::post_write(host_->engine(), *qp_, cookie, rkey, remote_offset,
+                                              static_cast<const std::byte*>(local), bytes);
+}
+
+bool DpdkFabric::post_send(uint64_t cookie, std::span<const std::byte> message) {
+    return qp_ != nullptr && roce::post_send(host_->engine(), *qp_, cookie, message.data(),
+                                             static_cast<uint32_t>(message.size()));
+}
+
+size_t DpdkFabric::poll(std::span<Completion> out) {
+    host_->poll();
+    const size_t count = std::min(out.size(), completions_.size());
+    std::copy_n(completions_.begin(), count, out.begin());
+    completions_.erase(completions_.begin(), completions_.begin() + static_cast<ptrdiff_t>(count));
+    return count;
+}
+
+size_t DpdkFabric::receive(std::span<std::byte> to) {
+    if (qp_ == nullptr || qp_->responder.received.empty()) return 0;
+    MessageRing& ring = qp_->responder.received;
+    const MessageRing::Message& message = ring.at(ring.head++);
+    const size_t bytes = std::min<size_t>(message.bytes, to.size());
+    std::memcpy(to.data(), message.data, bytes);
+    return bytes;
+}
+
+void DpdkFabric::completed(uint64_t cookie, roce::WorkStatus status) {
+    completions_.push_back({cookie, to_completion(status)});
+    if (status != roce::WorkStatus::success && failure_.empty()) failure_ = roce::to_string(status);
+}
+
+void DpdkFabric::disconnected(const std::string& why) {
+    qp_ = nullptr;
+    if (failure_.empty()) failure_ = "the connection has ended: " + why;
+}
+
+void DpdkFabric::disconnect() {
+    if (qp_ == nullptr) return;
+    bool done = false;
+    if (!host_->control().connections().disconnect(qpn_, [&] { done = true; })) return;
+    const auto end = Clock::now() + std::chrono::seconds(2);
+    while (!done && Clock::now() < end) host_->poll();
+}
+
+}  // namespace lagan::client

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A connection made by our own requester on a DPDK port.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "client/dpdk_host.h"
+#include "client/fabric.h"
+#include "datapath/roce/requester.h"
+
+namespace lagan::client {
+
+struct DpdkConnectOptions {
+    std::string remote_address;      // "10.77.0.1"
+    uint16_t service_port = 0;
+    std::vector<uint8_t> grant;      // 56 bytes, from the appliance's node API
+    std::chrono::milliseconds timeout{5000};
+};
+
+class DpdkFabric final : public Fabric {
+  public:
+    // Connects, polling the host until it is done. Throws std::runtime_error that says why not.
+    DpdkFabric(std::shared_ptr<DpdkHost> host, const DpdkConnectOptions& options);
+    ~DpdkFabric() override;
+    DpdkFabric(const DpdkFabric&) = delete;
+    DpdkFabric& operator=(const DpdkFabric&) = delete;
+
+    bool post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local, uint32_t bytes) override;
+    bool post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local, uint32_t bytes) override;
+    bool post_send(uint64_t cookie, std::span<const std::byte> message) override;
+    size_t poll(std::span<Completion> out) override;
+    size_t receive(std::span<std::byte> to) override;
+
+    const RegionInfo& region() const override { return region_; }
+    uint32_t send_queue_depth() const override { return kSendQueueDepth; }
+    bool connected() const override { return failure_.empty(); }
+    std::string failure() const override { return failure_; }
+    void disconnect() override;
+
+    // The host tells what became of requests and of the connection.
+    void completed(uint64_t cookie, roce::WorkStatus status);
+    void disconnected(const std::string& why);
+
+  private:
+    void connect(const DpdkConnectOptions& options);
+    void welcome(std::span<const uint8_t> private_data);
+
+    std::shared_ptr<DpdkHost> host_;
+    Qp* qp_ = nullptr;  // null once the connection has gone
+    uint32_t qpn_ = 0;
+    RegionInfo region_{};
+    std::string failure_;
+    std::deque<Completion> completions_;
+};
+
+}  // namespace lagan::client
