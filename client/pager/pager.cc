@@ -171,9 +171,10 @@ bool Pager::serve_absent(const Fault& fault) {
     const bool write = fault.write || fault.protection;
     const bool remote = map_.state(fault.page) == PageState::remote;
     if (remote && !read_run(free_single_slots_, fault.page, 1, write)) return false;
-
+    // What is fetched ahead must not make a thread wait for room.
+    const uint32_t room = limit_pages_ - std::min(limit_pages_, map_.committed() + 1 + limit_pages_ / 64);
     StreamDetector::Advice advice = streams_.on_fault(fault.page);
-    if (!options_.prefetch) advice.pages = 0;
+    advice.pages = options_.prefetch ? std::min(advice.pages, room) : 0;
     if (remote) {
         prefetch(fault.page, advice, write);
     } else {
@@ -182,12 +183,10 @@ bool Pager::serve_absent(const Fault& fault) {
     return true;
 }
 
-// How many pages beside `page`, in the direction advised, are in `state`, at most what the advice and the room allow.
+// How many pages beside `page`, in the direction advised, are in `state`, at most as many as advised.
 uint32_t Pager::neighbours(uint32_t page, StreamDetector::Advice advice, PageState state) const {
-    // What is fetched ahead must not make a thread wait for room.
-    const uint32_t room = limit_pages_ - std::min(limit_pages_, map_.committed() + limit_pages_ / 64);
     const uint32_t edge = advice.direction > 0 ? space_->page_count() - 1 - page : page;
-    const uint32_t most = std::min({advice.pages, room, edge});
+    const uint32_t most = std::min(advice.pages, edge);
     uint32_t count = 0;
     while (count < most) {
         const uint32_t next = advice.direction > 0 ? page + count + 1 : page - count - 1;
@@ -215,8 +214,9 @@ bool Pager::read_run(std::vector<uint32_t>& slots, uint32_t page, uint32_t count
     slots.pop_back();
     slot.page = page;
     slot.count = count;
-    for (uint32_t i = 0; i < count; ++i) {
-        map_.set_state(page + i, write ? PageState::reading_write : PageState::reading);
+    for (uint32_t i = page; i < page + count; ++i) {
+        const bool will_write = write || map_.take_write_prediction(i);
+        map_.set_state(i, will_write ? PageState::reading_write : PageState::reading);
     }
     stats_.pages_read += count;
     return true;
@@ -258,10 +258,15 @@ void Pager::refill_lost(const Fault& fault) {
     if (result.status == SpaceStatus::ok) now_written(fault.page);
 }
 
+// Takes the protection away, also from the pages that a walk through memory will write to next.
 void Pager::allow_write(const Fault& fault) {
-    switch (space_->unprotect(fault.page, 1)) {
+    StreamDetector::Advice advice = write_streams_.on_fault(fault.page);
+    if (!options_.prefetch) advice.pages = 0;
+    const uint32_t count = 1 + neighbours(fault.page, advice, PageState::cached);
+    const uint32_t first = advice.direction > 0 ? fault.page : fault.page + 1 - count;
+    switch (space_->unprotect(first, count)) {
         case SpaceStatus::ok:
-            now_written(fault.page);
+            for (uint32_t page = first; page < first + count; ++page) now_written(page);
             break;
         case SpaceStatus::busy:
             wait_for_removal();
@@ -278,7 +283,9 @@ void Pager::now_written(uint32_t page) {
     switch (map_.state(page)) {
         case PageState::cached:
             frees_.add(page);
-            [[fallthrough]];
+            map_.predict_writes(page);
+            map_.set_state(page, PageState::local);
+            break;
         case PageState::zero:
             map_.set_state(page, PageState::local);
             break;

@@ -121,7 +121,7 @@ class Pager {
     ResidentQueue queue_;
     FreeList frees_;
     Reclaimer reclaimer_;
-    StreamDetector streams_;
+    StreamDetector streams_, write_streams_;
     std::deque<Fault> faults_;
     std::unique_ptr<std::byte[]> buffers_;
     std::array<ReadSlot, kSingleSlots + kRunSlots> slots_;

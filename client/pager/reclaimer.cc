@@ -2,6 +2,7 @@
 #include "client/pager/reclaimer.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <span>
 
@@ -47,12 +48,15 @@ uint32_t Reclaimer::wanted_pages() const {
 }
 
 bool Reclaimer::run() {
+    bool did_something = false;
+    for (uint32_t number = 0; number < kBatches; ++number) {
+        if (batches_[number].unsent != 0) did_something |= send(number);
+    }
     if (wanted_pages() == 0) {
         reclaiming_ = false;
-        return false;
+        return did_something;
     }
     reclaiming_ = true;
-    bool did_something = false;
     for (uint32_t number = 0; number < kBatches; ++number) {
         const uint32_t wanted = wanted_pages();
         if (wanted == 0) break;
@@ -83,7 +87,6 @@ void Reclaimer::collect(Batch& batch, uint32_t wanted) {
 void Reclaimer::start(uint32_t number) {
     Batch& batch = batches_[number];
     batch.busy = true;
-    batch.outstanding = 0;
     ++batches_busy_;
     pages_in_batches_ += batch.count;
     const auto is_local = [this](uint32_t page) { return map_.state(page) == PageState::local; };
@@ -99,32 +102,56 @@ void Reclaimer::start(uint32_t number) {
             drain_();  // and look at the states again
             continue;
         }
-        if (status == SpaceStatus::ok) store_run(number, at, count);
+        if (status == SpaceStatus::ok) prepare_run(number, at, count);
         at += count;
     }
-    if (batch.outstanding == 0) finish(batch);
+    send(number);
 }
 
 // The pages [first, first + count) of the batch are neighbours, local and now protected.
-void Reclaimer::store_run(uint32_t number, uint32_t first, uint32_t count) {
+void Reclaimer::prepare_run(uint32_t number, uint32_t first, uint32_t count) {
     Batch& batch = batches_[number];
     space_->copy_out(batch.pages[first], count, buffer(number, first));
     for (uint32_t i = first; i < first + count; ++i) {
-        const uint32_t page = batch.pages[i];
         if (all_zero(buffer(number, i))) {
-            map_.set_state(page, PageState::zero);  // a pending free stays pending
-            ++zero_pages_;
+            map_.set_state(batch.pages[i], PageState::zero);  // a pending free stays pending
             continue;
         }
-        // No room: the page stays local. That it is protected costs at most one more fault.
-        if (!store_.store_page(cookie_base_ | uint64_t{number} * kBatchPages | i, page, buffer(number, i))) {
-            continue;
-        }
-        frees_.cancel(page);
-        map_.set_state(page, PageState::storing);
-        ++batch.outstanding;
-        ++stores_;
+        map_.set_state(batch.pages[i], PageState::storing);
+        batch.unsent |= uint64_t{1} << i;
     }
+}
+
+// Sends what the store has room for. True if anything was sent or turned out to be needless.
+bool Reclaimer::send(uint32_t number) {
+    Batch& batch = batches_[number];
+    bool progress = false;
+    while (batch.unsent != 0) {
+        const auto i = static_cast<uint32_t>(std::countr_zero(batch.unsent));
+        const uint32_t page = batch.pages[i];
+        const PageState state = map_.state(page);
+        if (state == PageState::storing) {
+            if (outstanding_ >= kMaxOutstanding ||
+                !store_.store_page(cookie_base_ | uint64_t{number} * kBatchPages | i, page, buffer(number, i))) {
+                return progress;
+            }
+            frees_.cancel(page);
+            ++batch.outstanding;
+            ++outstanding_;
+            ++stores_;
+        } else {
+            // Written or given up before it was sent: the appliance has not heard of it.
+            map_.set_state(page, state == PageState::storing_written ? PageState::local : PageState::empty);
+        }
+        batch.unsent &= batch.unsent - 1;
+        progress = true;
+    }
+    finish_if_done(batch);
+    return true;
+}
+
+void Reclaimer::finish_if_done(Batch& batch) {
+    if (batch.outstanding == 0 && batch.unsent == 0) finish(batch);
 }
 
 void Reclaimer::stored(uint64_t cookie) {
@@ -143,7 +170,9 @@ void Reclaimer::stored(uint64_t cookie) {
             frees_.add(page);
             break;
     }
-    if (--batch.outstanding == 0) finish(batch);
+    --outstanding_;
+    --batch.outstanding;
+    finish_if_done(batch);
 }
 
 void Reclaimer::finish(Batch& batch) {

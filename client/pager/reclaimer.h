@@ -4,8 +4,9 @@
 // acknowledgements of the batch, drop (in runs). Every step looks at the page's state again; whatever happened to a page
 // meanwhile (a write, a removal) has changed its state, and the page is left alone.
 //
-// Invariant: a page has at most one store outstanding, because only a `local` page is stored and it is `storing`,
-// `storing_written` or `storing_removed` until the acknowledgement.
+// Invariant: a page has at most one store under way, because only a `local` page is taken for one, and it is `storing`,
+// `storing_written` or `storing_removed` until the acknowledgement (or until it turns out before sending that there is nothing to
+// store any more).
 #pragma once
 
 #include <array>
@@ -24,7 +25,9 @@ namespace lagan::client::pager {
 class Reclaimer {
   public:
     static constexpr uint32_t kBatchPages = 64;
-    static constexpr uint32_t kBatches = 6;
+    static constexpr uint32_t kBatches = 4;
+    // A READ that a thread waits for queues behind no more stores than these.
+    static constexpr uint32_t kMaxOutstanding = 64;
 
     // `drain` reads the space's events and applies removals; called when the space is busy. `cookie_base` is or-ed into the
     // cookies of stores; the low 16 bits are ours.
@@ -41,20 +44,22 @@ class Reclaimer {
     // No batch under way.
     bool idle() const { return batches_busy_ == 0; }
     uint64_t stores() const { return stores_; }
-    uint64_t zero_pages() const { return zero_pages_; }
 
   private:
     struct Batch {
         bool busy = false;
         uint32_t count = 0;
-        uint32_t outstanding = 0;
+        uint32_t outstanding = 0;  // stores sent and not acknowledged
+        uint64_t unsent = 0;       // a bit a page: protected and copied out, still to be sent
         std::array<uint32_t, kBatchPages> pages;  // ascending
     };
 
     uint32_t wanted_pages() const;
     void collect(Batch& batch, uint32_t wanted);
     void start(uint32_t number);
-    void store_run(uint32_t number, uint32_t first, uint32_t count);
+    void prepare_run(uint32_t number, uint32_t first, uint32_t count);
+    bool send(uint32_t number);
+    void finish_if_done(Batch& batch);
     void finish(Batch& batch);
     std::byte* buffer(uint32_t number, uint32_t index) {
         return buffers_.get() + (size_t{number} * kBatchPages + index) * kPageBytes;
@@ -72,9 +77,10 @@ class Reclaimer {
     bool reclaiming_ = false;
     std::array<Batch, kBatches> batches_;
     uint32_t batches_busy_ = 0;
+    uint32_t outstanding_ = 0;
     uint32_t pages_in_batches_ = 0;
     std::unique_ptr<std::byte[]> buffers_;
-    uint64_t stores_ = 0, zero_pages_ = 0;
+    uint64_t stores_ = 0;
 };
 
 }  // namespace lagan::client::pager

@@ -158,6 +158,7 @@ Program::Program(std::string path, std::vector<std::string> arguments) : path_(s
         go_in.reset();
         run_child(path_, arguments, parent, before, go_out.get(), error_in.get());
     }
+    signal(SIGPIPE, SIG_IGN);  // a child that has been killed early shows as an error of write()
     go_ = std::move(go_in);
     error_ = std::move(error_out);
     pidfd_ = Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));

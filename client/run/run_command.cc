@@ -140,7 +140,7 @@ int run_checked(const RunOptions& options, const OpenStore& open_store) {
     check(options);
     const std::string preload = find_preload(options.preload_path);
     Program program(path, options.program);
-    const std::unique_ptr<PageStore> store = open_store(options);
+    const std::shared_ptr<PageStore> store = open_store(options);
     if (store->page_count() < options.region_bytes / pager::kPageBytes) {
         throw StartError(pager::kExitLaganFailed, "the region at the appliance is smaller than --region-size");
     }

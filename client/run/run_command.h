@@ -22,9 +22,9 @@ struct RunOptions {
     std::vector<std::string> program;  // name and arguments
 };
 
-// Connects to far memory of at least `region_bytes`. Called when the program is known to be startable. What it throws
-// ends the run, with its message.
-using OpenStore = std::function<std::unique_ptr<PageStore>(const RunOptions&)>;
+// Connects to far memory of at least `region_bytes`. Called when the program is known to be startable, once. What it
+// throws ends the run, with its message. Destroying what it returns ends the connection.
+using OpenStore = std::function<std::shared_ptr<PageStore>(const RunOptions&)>;
 
 // Runs the program to its end. Returns the exit status for the command (the program's own, or attach_message.h's). Prints to
 // standard error: what went wrong, one line; or the figures, one line. Call from the main thread, with no other thread running.

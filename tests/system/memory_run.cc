@@ -8,7 +8,7 @@
 
 int main(int argc, char** argv) {
     lagan::client::run::RunOptions options;
-    lagan::tests::MemoryStore::Options store_options{};
+    lagan::test::MemoryStore::Options store_options{};
     uint64_t delay_us = 0;
     bool no_prefetch = false;
     CLI::App app("lagan run over memory of its own (a test)");
@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
     uint64_t absent_reads = 0;
     store_options.absent_reads = &absent_reads;
     const int status = lagan::client::run::run(
-        options, [&](const auto&) { return std::make_unique<lagan::tests::MemoryStore>(store_options); });
+        options, [&](const auto&) { return std::make_shared<lagan::test::MemoryStore>(store_options); });
     if (absent_reads != 0) {
         std::fprintf(stderr, "memory_run: %lu pages were read that were not there\n", absent_reads);
         return 99;

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The lagan command: its words on the command line. What they do is in run/.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "client/connect.h"
+#include "client/pager/attach_message.h"
+#include "client/run/appliance_store.h"
+#include "client/run/run_command.h"
+
+int main(int argc, char** argv) {
+    using namespace lagan::client;
+    CLI::App app("Lagan: programs with their memory on an appliance");
+    app.require_subcommand(1);
+
+    CLI::App* version = app.add_subcommand("version", "Print the version");
+
+    run::RunOptions options;
+    std::string appliance = kDefaultAppliance;
+    CLI::App* run = app.add_subcommand("run", "Run a program with its heap in far memory: lagan run [OPTIONS] -- PROGRAM [ARGS]");
+    run->add_option("--local-memory", options.local_memory_bytes, "What the heap may take of this machine's memory")
+        ->transform(CLI::AsSizeValue(false))
+        ->default_str("64M");
+    run->add_option("--region-size", options.region_bytes, "How large the heap may become")
+        ->transform(CLI::AsSizeValue(false))
+        ->default_str("1G");
+    run->add_option("--appliance", appliance, "The node API's socket of the appliance")->capture_default_str();
+    run->add_option("--stats-file", options.stats_file, "Write all figures there at the end (JSON)");
+    run->add_flag("--progress", options.progress, "One line a second on standard error");
+    run->add_flag("!--no-prefetch", options.prefetch, "Do not fetch ahead");
+    run->add_option("program", options.program, "The program and its arguments")->required();
+    run->positionals_at_end();
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        const int status = app.exit(error);
+        return status == 0 ? 0 : pager::kExitLaganFailed;
+    }
+    if (version->parsed()) {
+        std::printf("lagan %s\n", LAGAN_VERSION);
+        return 0;
+    }
+    return run::run(options, [&](const run::RunOptions& wanted) {
+        return run::open_appliance_store(appliance, wanted.region_bytes);
+    });
+}
