@@ -36,8 +36,8 @@ constexpr size_t kPopulateGrain = 64U << 20;
     throw std::system_error(error, std::generic_category(), what);
 }
 
-// Allocates every page of the mapping, on several threads: one alone zeroes about 2.5 GiB/s. Returns an errno
-// value.
+// Allocates every page of the mapping, on several threads, since a core zeroes only a few GiB a second.
+// Returns an errno value.
 int commit(int fd, std::span<std::byte> memory) {
     std::atomic<int> error{0};
     try {
