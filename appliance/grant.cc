@@ -99,16 +99,21 @@ void create_key_file(const std::filesystem::path& file) {
 }  // namespace
 
 const char* to_string(GrantError error) {
-    switch (error) {
-        case GrantError::none: return "good";
-        case GrantError::malformed: return "not a grant: it must be 56 bytes";
-        case GrantError::bad_version: return "unknown grant version";
-        case GrantError::unknown_key: return "signed with a key that is not this appliance's";
-        case GrantError::bad_mac: return "the signature does not fit: changed or forged";
-        case GrantError::wrong_role: return "the role is neither read, write nor recover";
-        case GrantError::expired: return "expired";
-    }
-    return "unknown";
+    static constexpr const char* kTexts[] = {
+#define LAGAN_X(name, text) text,
+        LAGAN_GRANT_ERRORS(LAGAN_X)
+#undef LAGAN_X
+    };
+    return kTexts[static_cast<size_t>(error)];
+}
+
+const char* grant_error_name(GrantError error) {
+    static constexpr const char* kNames[] = {
+#define LAGAN_X(name, text) #name,
+        LAGAN_GRANT_ERRORS(LAGAN_X)
+#undef LAGAN_X
+    };
+    return kNames[static_cast<size_t>(error)];
 }
 
 GrantKey::GrantKey(std::span<const uint8_t, kBytes> key) {

@@ -29,16 +29,24 @@ struct Grant {
     uint64_t expiry_unix_s = 0;  // good until this second begins
 };
 
+// X(name, what the bearer is told)
+#define LAGAN_GRANT_ERRORS(X)                                                      \
+    X(none, "good")                                                                \
+    X(malformed, "not a grant: it must be 56 bytes")                               \
+    X(bad_version, "the grant's version is unknown here")                          \
+    X(unknown_key, "the grant was signed with a key that is not this appliance's") \
+    X(bad_mac, "the grant's signature does not fit: it was changed or forged")     \
+    X(wrong_role, "the grant's role is neither read, write nor recover")           \
+    X(expired, "the grant has expired")
+
 enum class GrantError : uint8_t {
-    none,
-    malformed,    // not 56 bytes
-    bad_version,  // a version other than 1
-    unknown_key,  // signed by another key (of another appliance, or an old one)
-    bad_mac,      // changed or forged
-    wrong_role,   // neither read, write nor recover
-    expired,
+#define LAGAN_X(name, text) name,
+    LAGAN_GRANT_ERRORS(LAGAN_X)
+#undef LAGAN_X
+        count_
 };
 const char* to_string(GrantError error);
+const char* grant_error_name(GrantError error);  // as counters show it
 
 // The appliance's signing key. Immutable after construction: any thread.
 class GrantKey {
@@ -49,6 +57,7 @@ class GrantKey {
     ~GrantKey();  // wipes the key
     GrantKey(const GrantKey&) = delete;
     GrantKey& operator=(const GrantKey&) = delete;
+    GrantKey(GrantKey&&) noexcept = default;
 
     // Reads `file`, or makes it (mode 0600, 32 random bytes) in such a way that two processes doing so at once end up
     // with the same key. Throws std::runtime_error with the file's name and what to do.

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -19,7 +20,7 @@ namespace lagan::appliance {
 namespace {
 
 constexpr size_t kMaxFileBytes = 1U << 20;
-constexpr uint64_t kMinMemoryBytes = 1ULL << 20;
+constexpr uint64_t kMinMemoryBytes = 32ULL << 20;  // below, packets in flight could hold most of it
 constexpr uint64_t kMaxMemoryBytes = 1ULL << 42;  // what an arena takes
 constexpr unsigned kMaxCpu = 4095;
 constexpr unsigned kMaxPorts = 16;
@@ -94,6 +95,16 @@ void read_log(const toml::table& table, LogOptions& log) {
     reader.refuse_unknown_keys();
 }
 
+// An lcore without a queue would have nothing to do.
+void check_queues(const Options& options, const std::string& file_name) {
+    uint32_t most = 0;
+    for (const PortOptions& port : options.ports) most = std::max(most, port.queues);
+    if (options.poll.lcores.size() <= most) return;
+    throw OptionError(fmt::format("{}: poll.lcores: names {} CPUs, but no port has more than {} queue{}; raise port.queues, or name "
+                                  "fewer CPUs",
+                                  file_name, options.poll.lcores.size(), most, most == 1 ? "" : "s"));
+}
+
 Options read_options(const toml::table& root, const std::string& file_name) {
     TomlReader reader(root, "");
     Options options;
@@ -110,6 +121,7 @@ Options read_options(const toml::table& root, const std::string& file_name) {
         throw OptionError(fmt::format("{}: port: {} ports, but at most {} are allowed", file_name, ports.size(), kMaxPorts));
     }
     for (const toml::table* table : ports) read_port(*table, options.ports);
+    check_queues(options, file_name);
     return options;
 }
 

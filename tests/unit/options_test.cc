@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(errors_name_file_line_column_key_and_what_is_allowed) {
         {"port as a table", "[port]\nkind = \"vhost\"\n", {"x.toml:1:1: port: is a table", "[[port]]"}},
         {"size", "[memory]\nsize = \"12XB\"\n" + kPort, {"x.toml:2:8: memory.size: \"12XB\" is not a size", "GiB"}},
         {"negative size", "[memory]\nsize = -1\n" + kPort, {"x.toml:2:8: memory.size", "a size"}},
-        {"tiny size", "[memory]\nsize = \"4KiB\"\n" + kPort, {"x.toml:2:8: memory.size: is 4 KiB", "from 1 MiB to 4 TiB"}},
+        {"tiny size", "[memory]\nsize = \"4KiB\"\n" + kPort, {"x.toml:2:8: memory.size: is 4 KiB", "from 32 MiB to 4 TiB"}},
         {"vast size", "[memory]\nsize = \"4000TiB\"\n" + kPort, {"x.toml:2:8: memory.size", "to 4 TiB"}},
         {"huge pages", "[memory]\nhuge_pages = true\n" + kPort,
          {"x.toml:2:14: memory.huge_pages: is true or false", "one of \"auto\", \"on\", \"off\""}},
@@ -138,6 +138,8 @@ BOOST_AUTO_TEST_CASE(errors_name_file_line_column_key_and_what_is_allowed) {
         {"idle", "[poll]\nidle = \"lazy\"\n" + kPort,
          {"x.toml:2:8: poll.idle: is \"lazy\", but must be one of \"adaptive\", \"spin\""}},
         {"lcores text", "[poll]\nlcores = \"2-4\"\n" + kPort, {"x.toml:2:10: poll.lcores: is text", "\"auto\" or a list"}},
+        {"more lcores than queues", "[poll]\nlcores = [1, 2]\n" + kPort,
+         {"x.toml: poll.lcores: names 2 CPUs, but no port has more than 1 queue"}},
         {"lcores empty", "[poll]\nlcores = []\n" + kPort, {"x.toml:2:10: poll.lcores: is empty"}},
         {"lcores twice", "[poll]\nlcores = [1, 1]\n" + kPort, {"x.toml:2:10: poll.lcores: names CPU 1 twice"}},
         {"lcores range", "[poll]\nlcores = [1, 99999]\n" + kPort, {"x.toml:2:14: poll.lcores: contains 99999", "4095"}},
@@ -204,7 +206,7 @@ BOOST_AUTO_TEST_CASE(the_command_line_overrides_the_file) {
     const Options options =
         parse_options(file, "x.toml", {"memory.size=64MiB", "poll.idle=spin", "port.p.mtu=1500", "node.name=\"n2\"",
                                        "rdma.max_qps = 32", "rdma.max_qps=64", "poll.lcores=[1, 2]",
-                                       "port.p.addresses=['10.1.0.1/24']"});
+                                       "port.p.queues=2", "port.p.addresses=['10.1.0.1/24']"});
     BOOST_TEST(options.memory.size_bytes.value() == 64ULL << 20);
     BOOST_TEST(options.memory.arena == "/a");
     BOOST_TEST((options.poll.idle == IdlePolicy::spin));

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Who may connect: the grant in a connection request's private data decides (docs/protocol.md, "Connection").
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+
+#include "appliance/engine_link.h"
+#include "appliance/grant.h"
+#include "datapath/cm/connect_types.h"
+#include "datapath/memory/region_table.h"
+
+namespace lagan::appliance {
+
+// Control thread only. Everything it is given outlives it.
+class Admission {
+  public:
+    Admission(const GrantKey& key, memory::RegionTable& regions, EngineLink& engines, uint32_t responder_resources)
+        : key_(key), regions_(regions), engines_(engines), responder_resources_(static_cast<uint8_t>(responder_resources)) {}
+
+    // Accepted: the reply carries capsule::Welcome. Refused: a REJ of reason 28 whose private data is the reason in words.
+    cm::AcceptDecision decide(const cm::ConnectRequest& request, uint64_t now_unix_s);
+
+    // How many were refused, by reason.
+    nlohmann::json counters() const;
+
+  private:
+    static constexpr size_t kGrantErrors = static_cast<size_t>(GrantError::count_);
+    static constexpr size_t kNoRegion = kGrantErrors;  // the index behind those of GrantError
+    cm::AcceptDecision refuse(size_t index);
+
+    const GrantKey& key_;
+    memory::RegionTable& regions_;
+    EngineLink& engines_;
+    const uint8_t responder_resources_;
+    std::array<uint64_t, kGrantErrors + 1> refused_{};
+};
+
+}  // namespace lagan::appliance

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "appliance/appliance.h"
+
+#include <rte_launch.h>
+#include <rte_malloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <stdexcept>
+
+#include "appliance/control_loop.h"
+#include "appliance/eal.h"
+#include "appliance/local_node.h"
+#include "appliance/log.h"
+#include "appliance/size_text.h"
+#include "datapath/poll_loop.h"
+
+namespace lagan::appliance {
+
+namespace {
+
+constexpr uint32_t kMaxRkeys = 1U << 16;
+constexpr size_t kSmallPageBytes = 4096;
+constexpr size_t kHugePageBytes = 2U << 20;
+
+void plan_cpus(Appliance& a) {
+    LcoreRequest request{.poll_cpus = a.options.poll.lcores, .control_cpu = a.options.poll.control_cpu};
+    for (const PortOptions& port : a.options.ports) {
+        request.max_pollers = std::max(request.max_pollers, port.queues);
+        request.port_nodes.push_back(port_numa_node(port));
+    }
+    a.plan = plan_lcores(usable_cpus(), request);
+    for (const std::string& line : describe(a.plan)) spdlog::info("plan: {}", line);
+}
+
+void read_key(Appliance& a) {
+    std::filesystem::create_directories(a.options.node.state_dir);
+    a.key = std::make_unique<GrantKey>(GrantKey::load_or_create(a.options.node.state_dir / "grant.key"));
+}
+
+// Before EAL: it pins this thread, and the arena is prepared on all processors.
+void make_arena(Appliance& a) {
+    const ArenaPlan plan = plan_arena(a.options);
+    a.arena = std::make_unique<memory::Arena>(
+        memory::Arena::Options{.directory = plan.directory, .frame_bytes = plan.frame_bytes});
+    spdlog::info("arena: {} at {} ({})", format_size(a.arena->frames().size()), plan.directory.string(), plan.reason);
+}
+
+void discard_arena(Appliance& a) {
+    // Nothing opens it again in this version: give the memory back.
+    a.arena->discard();
+    a.arena.reset();
+}
+
+void init_eal(Appliance& a) {
+    const auto engine_count = static_cast<uint32_t>(a.plan.pollers.size());
+    a.engine_options = size_engine(a.options, a.arena->frames().size() / memory::kPageBytes, engine_count);
+    for (size_t i = 0; i < a.options.ports.size(); ++i) {
+        const PortOptions& port = a.options.ports[i];
+        prepare_port(port);
+        a.devices.push_back(device_arguments(port, i, a.queues_of(port)));
+    }
+    const uint64_t bytes = eal_memory_bytes(a.engine_options, engine_count);
+    const bool huge = use_huge_pages(a.options.memory.huge_pages, bytes, free_huge_page_bytes());
+    start_eal(eal_arguments({.lcores = a.plan,
+                             .devices = a.devices,
+                             .memory_bytes = bytes,
+                             .huge_pages = huge,
+                             .file_prefix = "lagan-" + std::to_string(getpid()),
+                             .log_level = a.options.log.level}));
+    spdlog::info("DPDK: {} for packets on {} pages", format_size(bytes), huge ? "huge" : "4 KiB");
+}
+
+void make_memory(Appliance& a) {
+    const auto engine_count = static_cast<uint32_t>(a.plan.pollers.size());
+    a.rcu.reset(static_cast<rte_rcu_qsbr*>(rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(engine_count), RTE_CACHE_LINE_SIZE)));
+    if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), engine_count) != 0) throw std::runtime_error("no memory for RCU");
+    a.frames = std::make_unique<memory::FramePool>(a.arena->frames(), a.arena->frame_meta());
+    a.rkeys = std::make_unique<memory::RkeyTable>(kMaxRkeys);
+    a.regions = std::make_unique<memory::RegionTable>(*a.arena, *a.frames, *a.rkeys, a.rcu.get(),
+                                                      slack_frames(a.engine_options, engine_count));
+    spdlog::info("memory: {} for regions", format_size(a.regions->budget().usable() * memory::kPageBytes));
+}
+
+void drop_memory(Appliance& a) {
+    a.regions.reset();
+    a.rkeys.reset();
+    a.frames.reset();
+    a.rcu.reset();
+}
+
+void make_engines(Appliance& a) {
+    a.qps = std::make_unique<QpTable>(a.options.rdma.max_qps, a.rcu.get());
+    const Shared shared{.qps = *a.qps,
+                        .rkeys = *a.rkeys,
+                        .rcu = a.rcu.get(),
+                        .frames = a.frames.get(),
+                        .budget = &a.regions->budget()};
+    for (const PollLcore& poller : a.plan.pollers) {
+        EngineOptions options = a.engine_options;
+        options.index = static_cast<uint32_t>(a.engines.size());
+        options.socket = poller.cpu.numa_node;
+        a.engines.push_back(std::make_unique<Engine>(shared, options));
+    }
+    std::vector<Engine*> peers;
+    for (const auto& engine : a.engines) peers.push_back(engine.get());
+    for (const auto& engine : a.engines) engine->peers = peers;
+}
+
+void drop_engines(Appliance& a) {
+    a.engines.clear();  // lets go of queue pairs, so before their table
+    a.qps.reset();
+}
+
+void open_ports(Appliance& a) {
+    const size_t arena_page = a.arena->huge_pages() ? kHugePageBytes : kSmallPageBytes;
+    for (size_t i = 0; i < a.options.ports.size(); ++i) {
+        std::vector<rte_mempool*> pools;
+        for (uint32_t queue = 0; queue < a.queues_of(a.options.ports[i]); ++queue) pools.push_back(a.engines[queue]->rx_pool());
+        a.ports.push_back(std::make_unique<Port>(a.options.ports[i], a.devices[i], pools));
+        Port& port = *a.ports.back();
+        port.map_for_dma(a.arena->frames(), arena_page);
+        for (uint16_t queue = 0; queue < port.queues(); ++queue) a.engines[queue]->add_port(port.id(), queue, port.linear());
+        spdlog::info("{}", port.describe());
+    }
+}
+
+void close_ports(Appliance& a) { a.ports.clear(); }
+
+struct PollTask {
+    Engine* engine;
+    const std::atomic<bool>* stop;
+};
+
+void start_polling(Appliance& a) {
+    for (size_t i = 0; i < a.engines.size(); ++i) {
+        auto task = std::make_unique<PollTask>(PollTask{a.engines[i].get(), &a.stop_polling});
+        const auto run = [](void* argument) {
+            const std::unique_ptr<PollTask> mine(static_cast<PollTask*>(argument));
+            run_poll_loop(*mine->engine, *mine->stop);
+            return 0;
+        };
+        if (rte_eal_remote_launch(run, task.get(), a.plan.pollers[i].lcore) != 0) {
+            throw std::runtime_error("cannot start lcore " + std::to_string(a.plan.pollers[i].lcore));
+        }
+        task.release();
+    }
+}
+
+void stop_polling(Appliance& a) {
+    a.stop_polling = true;
+    rte_eal_mp_wait_lcore();
+}
+
+void make_control_plane(Appliance& a) {
+    a.link = std::make_unique<EngineLink>(*a.qps, a.engines);
+    a.admission = std::make_unique<Admission>(*a.key, *a.regions, *a.link, a.options.rdma.responder_resources);
+    std::vector<net::PortConfig> configs;
+    for (const auto& port : a.ports) configs.push_back(port->config());
+    a.control_plane = std::make_unique<cm::ControlPlane>(*a.link, std::move(configs), *a.link, cm::CmOptions{}, log_sink());
+    a.control_plane->connections().listen(a.options.rdma.service_port, [&a](const cm::ConnectRequest& request) {
+        const auto now = std::chrono::system_clock::now().time_since_epoch();
+        return a.admission->decide(request, static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()));
+    });
+}
+
+void drop_control_plane(Appliance& a) {
+    close_connections(a);
+    a.control_plane.reset();
+    a.admission.reset();
+    a.link.reset();
+}
+
+void open_api(Appliance& a) {
+    a.queue = std::make_unique<ControlQueue>();
+    a.node = std::make_unique<LocalNode>(a);
+    a.api = std::make_unique<NodeApi>(*a.node, *a.queue);
+    a.server = std::make_unique<HttpServer>(a.options.node.api_socket,
+                                            [&a](const ApiRequest& request) { return a.api->handle(request); });
+    spdlog::info("node API: {}", a.options.node.api_socket.string());
+}
+
+void close_api(Appliance& a) {
+    a.queue->close();
+    a.server.reset();
+    a.api.reset();
+    a.node.reset();
+    a.queue.reset();
+}
+
+void nothing(Appliance&) {}
+
+struct Step {
+    const char* name;
+    void (*start)(Appliance&);
+    void (*stop)(Appliance&);
+};
+
+constexpr Step kSteps[] = {
+    {"lcore plan", plan_cpus, nothing},
+    {"grant key", read_key, nothing},
+    {"arena", make_arena, discard_arena},
+    {"DPDK", init_eal, [](Appliance&) { stop_eal(); }},
+    {"memory", make_memory, drop_memory},
+    {"engines", make_engines, drop_engines},
+    {"ports", open_ports, close_ports},
+    {"poll loops", start_polling, stop_polling},
+    {"control plane", make_control_plane, drop_control_plane},
+    {"node API", open_api, close_api},
+};
+
+void undo(Appliance& appliance, size_t steps_done) {
+    for (size_t i = steps_done; i-- > 0;) {
+        spdlog::debug("stopping: {}", kSteps[i].name);
+        kSteps[i].stop(appliance);
+    }
+}
+
+}  // namespace
+
+void RcuDeleter::operator()(rte_rcu_qsbr* rcu) const { rte_free(rcu); }
+
+uint32_t Appliance::queues_of(const PortOptions& port) const {
+    return std::min(port.queues, static_cast<uint32_t>(plan.pollers.size()));
+}
+
+void start(Appliance& appliance) {
+    for (size_t i = 0; i < std::size(kSteps); ++i) {
+        spdlog::debug("starting: {}", kSteps[i].name);
+        try {
+            kSteps[i].start(appliance);
+        } catch (...) {
+            undo(appliance, i);
+            throw;
+        }
+    }
+}
+
+void stop(Appliance& appliance) { undo(appliance, std::size(kSteps)); }
+
+}  // namespace lagan::appliance

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// All that a running appliance consists of, and the order in which it comes and goes (appliance.cc, kSteps).
+#pragma once
+
+#include <rte_rcu_qsbr.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "appliance/admission.h"
+#include "appliance/control_queue.h"
+#include "appliance/engine_link.h"
+#include "appliance/grant.h"
+#include "appliance/http_server.h"
+#include "appliance/lcore_plan.h"
+#include "appliance/node_api.h"
+#include "appliance/options.h"
+#include "appliance/ports.h"
+#include "appliance/sizing.h"
+#include "datapath/cm/control_plane.h"
+#include "datapath/engine.h"
+#include "datapath/memory/arena.h"
+#include "datapath/memory/frame_pool.h"
+#include "datapath/memory/region_table.h"
+#include "datapath/memory/rkey_table.h"
+#include "datapath/qp_table.h"
+
+namespace lagan::appliance {
+
+struct RcuDeleter {
+    void operator()(rte_rcu_qsbr* rcu) const;
+};
+
+// Everything belongs to the control thread. Members that are null are not there yet, or not any more; each needs those above
+// it.
+struct Appliance {
+    explicit Appliance(const Options& wanted) : options(wanted) {}
+
+    const Options options;
+    const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+    LcorePlan plan{};
+    EngineOptions engine_options;
+    std::unique_ptr<GrantKey> key;
+    std::unique_ptr<memory::Arena> arena;
+    std::vector<DeviceArguments> devices;  // by port
+    std::unique_ptr<rte_rcu_qsbr, RcuDeleter> rcu;
+    std::unique_ptr<memory::FramePool> frames;
+    std::unique_ptr<memory::RkeyTable> rkeys;
+    std::unique_ptr<memory::RegionTable> regions;
+    std::unique_ptr<QpTable> qps;
+    std::vector<std::unique_ptr<Engine>> engines;  // by poll lcore of the plan
+    std::vector<std::unique_ptr<Port>> ports;
+    std::atomic<bool> stop_polling{false};  // atomic: lcores read it
+    std::unique_ptr<EngineLink> link;
+    std::unique_ptr<Admission> admission;
+    std::unique_ptr<cm::ControlPlane> control_plane;
+    uint64_t failed_closed = 0;    // connections closed because their queue pair had failed
+    uint64_t vanished_closed = 0;  // connections closed because the port's other end had gone
+    std::unique_ptr<ControlQueue> queue;
+    std::unique_ptr<NodeService> node;
+    std::unique_ptr<NodeApi> api;
+    std::unique_ptr<HttpServer> server;
+
+    uint32_t queues_of(const PortOptions& port) const;  // no more than there are lcores to poll them
+};
+
+// Runs the steps in order; on an exception, undoes those that were done and passes it on.
+void start(Appliance& appliance);
+
+// Undoes all steps, last first.
+void stop(Appliance& appliance);
+
+}  // namespace lagan::appliance

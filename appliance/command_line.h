@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// lagand's command line.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lagan::appliance {
+
+struct CommandLine {
+    std::string config = "/etc/lagan/lagand.toml";
+    bool check_config = false;
+    std::vector<std::string> settings;  // KEY=VALUE each
+};
+
+// Nothing when all is done already (--help, --version, or an error that was printed): exit with `status` then.
+std::optional<CommandLine> parse_command_line(int argc, char** argv, int& status);
+
+}  // namespace lagan::appliance

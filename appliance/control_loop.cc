@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "appliance/control_loop.h"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <functional>
+#include <set>
+#include <stdexcept>
+#include <system_error>
+#include <thread>
+
+#include "appliance/log.h"
+
+namespace lagan::appliance {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+constexpr uint32_t kPuntBurst = 32;
+constexpr int kTickMs = 1;  // punted packets wait in a ring that cannot wake anybody
+constexpr auto kTidyEvery = 1s;
+constexpr auto kCloseWithin = 1s;
+
+uint64_t now_us() {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch()).count());
+}
+
+void serve_packets(Appliance& a) {
+    const uint64_t now = now_us();
+    std::array<rte_mbuf*, kPuntBurst> packets;
+    for (const auto& engine : a.engines) {
+        const uint32_t count = engine->take_punted(packets.data(), kPuntBurst);
+        for (uint32_t i = 0; i < count; ++i) a.control_plane->on_punted(packets[i], now);
+    }
+    a.control_plane->tick(now);
+    a.qps->reap();
+}
+
+// Ends connections whose peer is not going to. A failed queue pair is kept for one round, to repeat its NAK when the peer
+// asks again. The other end of a vhost or memif link is a process: when it has gone, so have its connections.
+class Tidier {
+  public:
+    explicit Tidier(Appliance& appliance) : a_(appliance) {}
+
+    void tidy_sometimes() {
+        if (Clock::now() < next_) return;
+        next_ = Clock::now() + kTidyEvery;
+        a_.failed_closed += close_for_the_second_time([](const Qp& qp) { return qp.failed.load(std::memory_order_relaxed); }, failed_);
+        std::set<uint16_t> down;
+        for (const auto& port : a_.ports) {
+            const PortKind kind = port->options().kind;
+            if ((kind == PortKind::vhost || kind == PortKind::memif) && !port->link_up()) down.insert(port->id());
+        }
+        a_.vanished_closed +=
+            close_for_the_second_time([&down](const Qp& qp) { return down.contains(qp.attributes.path.port_id); }, unlinked_);
+    }
+
+  private:
+    // Closes those that the condition holds for now and held for a round ago. Returns how many.
+    uint64_t close_for_the_second_time(const std::function<bool(const Qp&)>& condition, std::set<uint32_t>& seen) {
+        std::set<uint32_t> now;
+        uint64_t closed = 0;
+        a_.qps->for_each([&](const Qp& qp) {
+            if (condition(qp)) now.insert(qp.qpn);
+        });
+        for (const uint32_t qpn : now) {
+            if (!seen.contains(qpn)) continue;
+            a_.control_plane->connections().close(qpn);
+            ++closed;
+        }
+        seen = std::move(now);
+        return closed;
+    }
+
+    Appliance& a_;
+    Clock::time_point next_ = Clock::now() + kTidyEvery;
+    std::set<uint32_t> failed_;
+    std::set<uint32_t> unlinked_;
+};
+
+// A descriptor from which the two signals can be read.
+class EndSignals {
+  public:
+    EndSignals() {
+        sigset_t signals;
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        fd_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "cannot make a signalfd");
+    }
+    ~EndSignals() { close(fd_); }
+    EndSignals(const EndSignals&) = delete;
+    EndSignals& operator=(const EndSignals&) = delete;
+
+    int fd() const { return fd_; }
+    int take() const {  // 0: none
+        signalfd_siginfo info{};
+        return read(fd_, &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+    }
+
+  private:
+    int fd_;
+};
+
+}  // namespace
+
+int run_control_loop(Appliance& a) {
+    const EndSignals signals;
+    Tidier tidier(a);
+    std::array<pollfd, 2> events{{{.fd = signals.fd(), .events = POLLIN, .revents = 0},
+                                  {.fd = a.queue->fd(), .events = POLLIN, .revents = 0}}};
+    while (true) {
+        poll(events.data(), events.size(), kTickMs);
+        if (const int signal = signals.take(); signal != 0) return signal;
+        serve_packets(a);
+        if ((events[1].revents & POLLIN) != 0) a.queue->serve();
+        tidier.tidy_sometimes();
+    }
+}
+
+void close_connections(Appliance& a) {
+    cm::ConnectionManager& connections = a.control_plane->connections();
+    connections.stop_listening(a.options.rdma.service_port);
+    size_t waiting = 0;
+    for (const cm::ConnectionInfo& connection : connections.list()) {
+        ++waiting;
+        if (!connections.disconnect(connection.qpn, [&waiting] { --waiting; })) --waiting;
+    }
+    if (waiting != 0) spdlog::info("closing {} connection{}", waiting, waiting == 1 ? "" : "s");
+    const auto deadline = Clock::now() + kCloseWithin;
+    while (waiting != 0 && Clock::now() < deadline) {
+        serve_packets(a);
+        std::this_thread::sleep_for(1ms);
+    }
+    // Control plane and callbacks die together: what is still waiting does not come back to `waiting`.
+    connections.close_all();
+}
+
+}  // namespace lagan::appliance

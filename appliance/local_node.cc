@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "appliance/local_node.h"
+
+#include <fmt/format.h>
+#include <rte_ether.h>
+
+#include "appliance/log.h"
+#include "appliance/size_text.h"
+#include "appliance/statistics.h"
+
+namespace lagan::appliance {
+
+namespace {
+
+std::string mac_text(const rte_ether_addr& mac) {
+    char text[RTE_ETHER_ADDR_FMT_SIZE];
+    rte_ether_format_addr(text, sizeof text, &mac);
+    return text;
+}
+
+PortStatus status_of(const Port& port) {
+    PortStatus status{.name = port.options().name,
+                      .kind = to_string(port.options().kind),
+                      .path = port.path(),
+                      .mac = mac_text(port.config().mac),
+                      .mtu_bytes = port.config().mtu,
+                      .link_up = port.link_up()};
+    for (const net::IpPrefix& prefix : port.config().addresses) {
+        status.addresses.push_back(fmt::format("{}/{}", prefix.address.to_string(), prefix.length));
+    }
+    if (port.options().peer_address) status.peer_address = port.options().peer_address->to_string();
+    return status;
+}
+
+ServiceError::Kind kind_of(memory::RegionError::Kind kind) {
+    switch (kind) {
+        case memory::RegionError::Kind::exists: return ServiceError::Kind::exists;
+        case memory::RegionError::Kind::not_found: return ServiceError::Kind::not_found;
+        case memory::RegionError::Kind::no_room: return ServiceError::Kind::no_room;
+        case memory::RegionError::Kind::invalid: return ServiceError::Kind::invalid;
+    }
+    return ServiceError::Kind::invalid;
+}
+
+}  // namespace
+
+NodeStatus LocalNode::node() {
+    const auto uptime = std::chrono::steady_clock::now() - a_.started;
+    NodeStatus status{.name = a_.options.node.name,
+                      .version = LAGAN_VERSION,
+                      .uptime_s = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(uptime).count()),
+                      .memory_bytes = uint64_t{a_.frames->capacity()} * memory::kPageBytes,
+                      .memory_free_bytes = uint64_t{a_.frames->free_count()} * memory::kPageBytes,
+                      .memory_unclaimed_bytes = a_.regions->budget().unclaimed() * memory::kPageBytes,
+                      .arena = a_.arena->directory().string(),
+                      .huge_pages = a_.arena->huge_pages(),
+                      .rdma_service_port = a_.options.rdma.service_port,
+                      .lcores = describe(a_.plan)};
+    for (const auto& port : a_.ports) status.ports.push_back(appliance::status_of(*port));
+    return status;
+}
+
+memory::Region& LocalNode::find(const std::string& name) {
+    memory::Region* region = a_.regions->find(name);
+    if (region == nullptr) throw ServiceError(ServiceError::Kind::not_found, fmt::format("there is no region \"{}\"", name));
+    return *region;
+}
+
+std::vector<uint32_t> LocalNode::connections_of(const memory::Region& region) {
+    std::vector<uint32_t> qpns;
+    a_.qps->for_each([&](const Qp& qp) {
+        if (qp.region_id == region.id) qpns.push_back(qp.qpn);
+    });
+    return qpns;
+}
+
+RegionStatus LocalNode::status_of(const memory::Region& region) {
+    return {.name = region.name,
+            .id = region.id,
+            .size_bytes = region.size_bytes,
+            .reserve_bytes = region.reserve_pages * memory::kPageBytes,
+            .page_bytes = memory::kPageBytes,
+            .present_pages = region.present.load(std::memory_order_relaxed),
+            .dirty_pages = region.active->count(),
+            .epoch = region.epoch,
+            .data_rkey = region.data_rkey,
+            .dirty_rkey = region.dirty_rkey,
+            .connections = static_cast<uint32_t>(connections_of(region).size()),
+            .frozen = region.frozen.load(std::memory_order_relaxed)};
+}
+
+std::vector<RegionStatus> LocalNode::regions() {
+    std::vector<RegionStatus> list;
+    for (const memory::Region* region : a_.regions->list()) list.push_back(status_of(*region));
+    return list;
+}
+
+RegionStatus LocalNode::region(const std::string& name) { return status_of(find(name)); }
+
+RegionStatus LocalNode::create_region(const RegionSpec& spec) {
+    try {
+        const memory::Region& region = a_.regions->create(spec.name, spec.size_bytes, spec.reserve_bytes, spec.overcommit);
+        spdlog::info("region {}: created, {}, {} reserved", region.name, format_size(region.size_bytes),
+                     format_size(region.reserve_pages * memory::kPageBytes));
+        return status_of(region);
+    } catch (const memory::RegionError& error) {
+        throw ServiceError(kind_of(error.kind), error.what());
+    }
+}
+
+void LocalNode::delete_region(const std::string& name) {
+    memory::Region& region = find(name);
+    const auto connections = connections_of(region);
+    for (const uint32_t qpn : connections) a_.control_plane->connections().close(qpn);
+    a_.regions->destroy(region);
+    spdlog::info("region {}: deleted, {} connection{} closed", name, connections.size(), connections.size() == 1 ? "" : "s");
+}
+
+IssuedGrant LocalNode::make_grant(const std::string& name, Role role, uint64_t ttl_s) {
+    const memory::Region& region = find(name);
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const uint64_t expiry = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()) + ttl_s;
+    spdlog::info("region {}: grant to {} for {} s", name, role_name(role), ttl_s);
+    return {grant_to_hex(a_.key->sign({.role = role, .region_id = region.id, .expiry_unix_s = expiry})), expiry};
+}
+
+nlohmann::json LocalNode::statistics() { return collect_statistics(a_); }
+
+}  // namespace lagan::appliance
