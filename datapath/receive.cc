@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "datapath/memory/region.h"
 #include "datapath/poll_loop.h"
 #include "datapath/roce/decode.h"
 #include "datapath/roce/requester.h"
@@ -14,8 +15,6 @@
 namespace lagan {
 
 namespace {
-
-enum class Owner : uint8_t { us, given_away };  // of an mbuf after it was handled
 
 // RoCEv2 rule: a packet belongs to a connection only if it comes from its peer and goes to its local address. The
 // template of what we send holds both, the other way round.
@@ -28,49 +27,65 @@ bool addresses_match(const Qp& qp, const roce::Packet& packet) {
            std::memcmp(packet.ip + source + size, ours + source, size) == 0;
 }
 
-Owner hand_over(Engine& engine, const Qp& qp, rte_mbuf* mbuf) {
+// Packets of a burst that are done with: freed together, so that the pool is entered once.
+struct Done {
+    uint32_t count = 0;
+    rte_mbuf* mbufs[kBurst];
+    void add(rte_mbuf* mbuf) { mbufs[count++] = mbuf; }
+};
+
+void hand_over(Engine& engine, const Qp& qp, rte_mbuf* mbuf, Done& done) {
     if (rte_ring_enqueue(engine.peers[qp.engine]->handover_ring, mbuf) != 0) {
         engine.counters.drop(DropReason::ring_full_handover);
-        return Owner::us;
+        return done.add(mbuf);
     }
     engine.counters.handovers++;
-    return Owner::given_away;
 }
 
-Owner handle_roce(Engine& engine, rte_mbuf* mbuf, const roce::Packet& packet) {
-    if ((packet.info->flags & roce::kCnp) != 0) return Owner::us;  // congestion marks are not acted upon
+// A packet of the burst that is for a queue pair.
+struct Arrival {
+    rte_mbuf* mbuf;
+    roce::Packet packet;
+};
+
+void handle(Engine& engine, const Arrival& arrival, Done& done) {
+    const roce::Packet& packet = arrival.packet;
     Qp* qp = engine.shared.qps.find(packet.dest_qpn);
-    if (qp == nullptr) {
-        engine.counters.drop(DropReason::unknown_qpn);
-        return Owner::us;
-    }
-    if (qp->engine != engine.options.index) return hand_over(engine, *qp, mbuf);
-    if (!addresses_match(*qp, packet)) {
-        engine.counters.drop(DropReason::address_pair);
-        return Owner::us;
-    }
+    if (qp != nullptr && qp->engine != engine.options.index) return hand_over(engine, *qp, arrival.mbuf, done);
+    done.add(arrival.mbuf);
+    if (qp == nullptr) return engine.counters.drop(DropReason::unknown_qpn);
+    if (!addresses_match(*qp, packet)) return engine.counters.drop(DropReason::address_pair);
     if (packet.info->has(roce::kRequest)) {
         roce::respond(engine, *qp, packet);
     } else {
         roce::take_response(engine, *qp, packet);
     }
-    return Owner::us;
 }
 
-Owner handle(Engine& engine, rte_mbuf* mbuf) {
-    roce::Packet packet;
-    const roce::Decoded decoded = roce::decode(rte_pktmbuf_mtod(mbuf, const uint8_t*), mbuf->data_len, packet);
-    switch (decoded.result) {
-        case roce::DecodeResult::roce:
-            return handle_roce(engine, mbuf, packet);
-        case roce::DecodeResult::punt:
-            engine.punt(mbuf);
-            return Owner::given_away;
-        case roce::DecodeResult::drop:
-            engine.counters.drop(decoded.reason);
-            return Owner::us;
+// The page-table entry is needed when the request is executed, after the rest of the burst has been decoded.
+void prefetch_entry(const Engine& engine, const roce::Packet& packet) {
+    if (packet.info->reth == roce::kNoHeader) return;
+    const auto& reth = packet.extension<roce::Reth>(packet.info->reth);
+    const memory::MemoryRegion* memory = engine.shared.rkeys.find(reth.rkey);
+    if (memory == nullptr || memory->kind != memory::MemoryRegion::Kind::paged || reth.va >= memory->length) return;
+    rte_prefetch0(&memory->region->page_table[reth.va / memory::kPageBytes]);
+}
+
+// Decodes; whether the packet is for a queue pair. Others are punted or dropped.
+bool sort(Engine& engine, rte_mbuf* mbuf, Arrival& arrival, Done& done) {
+    const roce::Decoded decoded =
+        roce::decode(rte_pktmbuf_mtod(mbuf, const uint8_t*), mbuf->data_len, arrival.packet);
+    if (decoded.result == roce::DecodeResult::roce) [[likely]] {
+        arrival.mbuf = mbuf;
+        if ((arrival.packet.info->flags & roce::kCnp) == 0) [[likely]] return true;
+        done.add(mbuf);  // congestion marks are not acted upon
+    } else if (decoded.result == roce::DecodeResult::punt) {
+        engine.punt(mbuf);
+    } else {
+        engine.counters.drop(decoded.reason);
+        done.add(mbuf);
     }
-    return Owner::us;
+    return false;
 }
 
 // Ports whose buffers are smaller than a frame deliver chains; everything behind this looks at one piece.
@@ -85,8 +100,15 @@ rte_mbuf* linearise(Engine& engine, rte_mbuf* mbuf) {
     return copy;
 }
 
+// In two passes: what the second one needs of memory is fetched while the first goes on.
 void handle_burst(Engine& engine, rte_mbuf** mbufs, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
+    Arrival arrivals[kBurst];
+    Done done;
+    uint32_t arrived = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], uint8_t*));
+        rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], uint8_t*) + RTE_CACHE_LINE_SIZE);  // where a READ's address ends
+    }
     for (uint32_t i = 0; i < count; i++) {
         rte_mbuf* mbuf = mbufs[i];
         engine.counters.rx_bytes += mbuf->pkt_len;
@@ -94,8 +116,11 @@ void handle_burst(Engine& engine, rte_mbuf** mbufs, uint32_t count) {
             mbuf = linearise(engine, mbuf);
             if (mbuf == nullptr) continue;
         }
-        if (handle(engine, mbuf) == Owner::us) rte_pktmbuf_free(mbuf);
+        if (!sort(engine, mbuf, arrivals[arrived], done)) continue;
+        prefetch_entry(engine, arrivals[arrived++].packet);
     }
+    for (uint32_t i = 0; i < arrived; i++) handle(engine, arrivals[i], done);
+    rte_pktmbuf_free_bulk(done.mbufs, done.count);
     engine.counters.rx_packets += count;
 }
 

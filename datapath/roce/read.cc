@@ -13,12 +13,15 @@ namespace lagan::roce {
 
 inline constexpr uint32_t kMaxReadBytes = 1U << 31;  // IBA 9.7.4.1.1
 
-// The frame's metadata is needed when the response is built, at the end of the burst: fetch it while the others are
-// being looked at. Loading the entry itself is worth no prefetch (docs/architecture.md, "Measured").
-static void prefetch_page(const Engine& engine, const memory::MemoryRegion& memory, uint64_t va) {
+// What the response takes from memory, the frame's metadata or, for one that is copied, its bytes, is needed at the end
+// of the burst: fetch it while the others are being looked at. (The entry was fetched when the burst was decoded.)
+static void prefetch_page(const Engine& engine, const memory::MemoryRegion& memory, uint64_t va, uint32_t bytes) {
     if (memory.kind != memory::MemoryRegion::Kind::paged) return;
     const memory::Pte pte = memory.region->page_table[va / memory::kPageBytes].load(std::memory_order_relaxed);
-    if (pte != memory::kAbsent) rte_prefetch0(&engine.shared.frames->meta(memory::pte_frame(pte)));
+    if (pte == memory::kAbsent) return;
+    const memory::FrameIndex frame = memory::pte_frame(pte);
+    if (bytes > kInlineBytes) return rte_prefetch0(&engine.shared.frames->meta(frame));
+    rte_prefetch0(engine.shared.frames->data(frame) + va % memory::kPageBytes);
 }
 
 void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
@@ -33,7 +36,7 @@ void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
         const memory::MemoryRegion* memory =
             find_memory(engine, qp, reth.rkey, reth.va, length, memory::kAccessRead, refusal);
         if (memory == nullptr) return refuse(engine, qp, refusal, packet.psn);
-        prefetch_page(engine, *memory, reth.va);
+        prefetch_page(engine, *memory, reth.va, length);
     }
     r.msn++;  // C9-148: at execution, once
     r.read_at(r.read_tail++) = {.va = reth.va,

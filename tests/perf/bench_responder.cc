@@ -291,8 +291,8 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
     lagan::perf::Options options;
     CLI::App app("What a request costs the responder, in nanoseconds");
-    app.add_option("--pool-mib", options.pool_mib, "memory for pages")->check(CLI::Range(16, 1 << 20))->capture_default_str();
-    app.add_option("--qps", options.qps, "connections that the requests come from")->check(CLI::Range(1, 200))->capture_default_str();
+    app.add_option("--pool-mib", options.pool_mib, "memory for pages")->check(CLI::Range(32, 1 << 20))->capture_default_str();
+    app.add_option("--qps", options.qps, "connections that the requests come from")->check(CLI::Range(2, 200))->capture_default_str();
     app.add_option("--rounds", options.rounds, "turns of each operation")->check(CLI::Range(1, 100000))->capture_default_str();
     app.add_option("--op", options.op, "only this operation")
         ->check(CLI::IsMember(std::vector<std::string>(lagan::perf::kNames.begin(), lagan::perf::kNames.end())));
