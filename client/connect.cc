@@ -59,7 +59,7 @@ PortClaim claim_port(const NodeClient& node, const std::string& name) {
         if (!name.empty() && port_name != name) continue;
         const int lock = lock_beside(port.at("path"));
         if (lock < 0) continue;
-        return {local_port(port, body.at("rdma_service_port").get<uint16_t>()), lock};
+        return {local_port(port, body.at("rdma").at("service_port").get<uint16_t>()), lock};
     }
     throw std::runtime_error(fmt::format("no free port for a client on this machine: it takes a port of kind vhost with a "
                                          "peer_address that no other client uses; the appliance has {}",

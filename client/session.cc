@@ -90,7 +90,7 @@ bool Session::store(uint64_t cookie, uint64_t offset, const void* from, uint32_t
 }
 
 bool Session::store_page(uint64_t cookie, uint64_t page, const void* from) {
-    return store(cookie, page * page_bytes_, from, page_bytes_);
+    return store(cookie, page < page_count() ? page * page_bytes_ : ~0ULL, from, page_bytes_);
 }
 
 bool Session::free_pages(uint64_t cookie, uint64_t first_page, uint32_t pages) {

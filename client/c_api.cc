@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// lagan.h over Session. No exception leaves it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+
+#include "client/connect.h"
+#include "client/include/lagan/lagan.h"
+
+using namespace lagan::client;
+
+// Members in the order in which they depend on each other.
+struct lagan_region {
+    PortClaim claim;
+    std::shared_ptr<DpdkHost> host;
+    std::unique_ptr<Session> session;
+    mutable std::string error;
+};
+
+namespace {
+
+lagan_status to_status(CompletionStatus status) {
+    switch (status) {
+        case CompletionStatus::success:
+            return LAGAN_OK;
+        case CompletionStatus::remote_access_error:
+            return LAGAN_ACCESS;
+        case CompletionStatus::remote_invalid_request:
+            return LAGAN_INVALID;
+        case CompletionStatus::remote_operational_error:
+            return LAGAN_NO_FRAMES;
+        case CompletionStatus::retry_exceeded:
+        case CompletionStatus::rnr_retry_exceeded:
+        case CompletionStatus::flushed:
+            return LAGAN_LOST;
+    }
+    return LAGAN_LOST;
+}
+
+// The C side sees no exception: running out of memory is all that can be thrown once a session is up.
+template <typename Call>
+lagan_status guarded(lagan_region* region, Call&& call) {
+    try {
+        return call(*region->session);
+    } catch (const std::exception& error) {
+        region->error = error.what();
+        return LAGAN_LOST;
+    }
+}
+
+lagan_status accepted(const Session& session, bool posted) {
+    if (posted) return LAGAN_OK;
+    return session.connected() ? LAGAN_BUSY : LAGAN_LOST;
+}
+
+}  // namespace
+
+extern "C" {
+
+lagan_region* lagan_open(const char* appliance_socket, const char* region, lagan_role role, char* error,
+                         size_t error_bytes) {
+    try {
+        const NodeClient node(appliance_socket != nullptr ? appliance_socket : kDefaultAppliance);
+        auto opened = std::make_unique<lagan_region>();
+        opened->claim = claim_port(node);
+        opened->host = std::make_shared<DpdkHost>(host_options(opened->claim.port));
+        opened->session = open_session(opened->host, node, opened->claim.port, region,
+                                       role == LAGAN_READ ? lagan::Role::read : lagan::Role::write);
+        return opened.release();
+    } catch (const std::exception& failure) {
+        if (error != nullptr && error_bytes != 0) *fmt::format_to_n(error, error_bytes - 1, "{}", failure.what()).out = 0;
+        return nullptr;
+    }
+}
+
+void lagan_close(lagan_region* region) {
+    if (region == nullptr) return;
+    try {
+        region->session->disconnect();
+    } catch (const std::exception&) {  // nobody is left to tell
+    }
+    delete region;
+}
+
+uint64_t lagan_size(const lagan_region* region) { return region->session->size_bytes(); }
+
+const char* lagan_error(const lagan_region* region) {
+    if (!region->session->connected()) region->error = region->session->failure();
+    return region->error.c_str();
+}
+
+lagan_status lagan_read(lagan_region* region, uint64_t offset, void* to, uint64_t bytes) {
+    return guarded(region, [=](Session& s) { return to_status(s.read_blocking(offset, to, bytes)); });
+}
+
+lagan_status lagan_store(lagan_region* region, uint64_t first_page, const void* from, uint64_t pages) {
+    return guarded(region, [=](Session& s) { return to_status(s.store_blocking(first_page, from, pages)); });
+}
+
+lagan_status lagan_free(lagan_region* region, uint64_t first_page, uint64_t pages) {
+    return guarded(region, [=](Session& s) { return to_status(s.free_blocking(first_page, pages)); });
+}
+
+lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t offset, void* to, uint32_t bytes) {
+    return guarded(region, [=](Session& s) { return accepted(s, s.read(cookie, offset, to, bytes)); });
+}
+
+lagan_status lagan_post_store(lagan_region* region, uint64_t cookie, uint64_t page, const void* from) {
+    return guarded(region, [=](Session& s) { return accepted(s, s.store_page(cookie, page, from)); });
+}
+
+lagan_status lagan_post_free(lagan_region* region, uint64_t cookie, uint64_t first_page, uint32_t pages) {
+    return guarded(region, [=](Session& s) { return accepted(s, s.free_pages(cookie, first_page, pages)); });
+}
+
+size_t lagan_poll(lagan_region* region, lagan_completion* completions, size_t count) {
+    std::array<Completion, 64> found;
+    size_t filled = 0;
+    guarded(region, [&](Session& s) {
+        filled = s.poll(std::span(found).first(std::min(count, found.size())));
+        return LAGAN_OK;
+    });
+    for (size_t i = 0; i < filled; i++) completions[i] = {found[i].cookie, to_status(found[i].status)};
+    return filled;
+}
+
+}  // extern "C"
