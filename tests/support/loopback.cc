@@ -71,6 +71,7 @@ Wire::Wire(uint16_t receiving_port, rte_mempool* pool, std::mt19937_64& random)
 Wire::~Wire() {
     rte_eth_remove_rx_callback(port_, 0, callback_);
     rte_pktmbuf_free_bulk(held_.data(), static_cast<unsigned>(held_.size()));
+    for (const auto& [burst, packet] : ghosts_) rte_pktmbuf_free(packet);
 }
 
 uint16_t Wire::on_receive(uint16_t, uint16_t, rte_mbuf** packets, uint16_t count, uint16_t room, void* self) {
@@ -85,6 +86,11 @@ void Wire::corrupt(rte_mbuf* packet) {
 uint16_t Wire::deliver(rte_mbuf** packets, uint16_t count, uint16_t room) {
     std::vector<rte_mbuf*> out;
     out.swap(held_);
+    burst_++;
+    while (!ghosts_.empty() && ghosts_.begin()->first <= burst_) {
+        out.push_back(ghosts_.begin()->second);
+        ghosts_.erase(ghosts_.begin());
+    }
     for (uint16_t i = 0; i < count; i++) {
         // A copy is what a wire makes of a chain; frames and their owners are not seen on the other side.
         rte_mbuf* packet = rte_pktmbuf_copy(packets[i], pool_, 0, UINT32_MAX);
@@ -97,6 +103,10 @@ uint16_t Wire::deliver(rte_mbuf** packets, uint16_t count, uint16_t room) {
         if (chance(disturbance.duplicate_ppm)) {
             if (rte_mbuf* twin = rte_pktmbuf_copy(packet, pool_, 0, UINT32_MAX)) out.push_back(twin);
         }
+        if (chance(disturbance.ghost_ppm)) {
+            if (rte_mbuf* ghost = rte_pktmbuf_copy(packet, pool_, 0, UINT32_MAX))
+                ghosts_.emplace(burst_ + 1 + random_() % 200, ghost);
+        }
         if (chance(disturbance.corrupt_ppm)) corrupt(packet);
         (chance(disturbance.reorder_ppm) ? held_ : out).push_back(packet);
     }
@@ -105,6 +115,7 @@ uint16_t Wire::deliver(rte_mbuf** packets, uint16_t count, uint16_t room) {
         out.pop_back();
     }
     std::copy(out.begin(), out.end(), packets);
+    delivered += out.size();
     return static_cast<uint16_t>(out.size());
 }
 
@@ -122,7 +133,8 @@ Loopback::Loopback(const LoopbackOptions& wanted) : options(wanted), random(want
     client_rkeys = std::make_unique<memory::RkeyTable>(16);
     client_qps = std::make_unique<QpTable>(256, client_rcu);
 
-    const EngineOptions sizes = {.header_mbufs = 4095, .packet_mbufs = 1023, .rx_mbufs = 4095, .retire_capacity = 2048,
+    // More packets than the rings hold: that mbufs run out is a bug.
+    const EngineOptions sizes = {.header_mbufs = 4095, .packet_mbufs = 2047, .rx_mbufs = 4095, .retire_capacity = 2048,
                                  .max_qps = 256, .control_ring = 256};
     server = std::make_unique<Engine>(Shared{.qps = *server_qps, .rkeys = *rkeys, .rcu = server_rcu,
                                              .frames = frames.get(), .budget = &regions->budget()},

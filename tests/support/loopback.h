@@ -8,6 +8,8 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -31,7 +33,7 @@ struct Disturbance {
     uint32_t duplicate_ppm = 0;
     uint32_t reorder_ppm = 0;  // held back until the next burst
     uint32_t corrupt_ppm = 0;  // one bit flipped
-    bool any() const { return drop_ppm + duplicate_ppm + reorder_ppm + corrupt_ppm != 0; }
+    uint32_t ghost_ppm = 0;    // delivered, and once more up to 200 bursts later
 };
 
 // One direction of the link: an RX callback on the receiving port.
@@ -42,6 +44,7 @@ class Wire {
     Disturbance disturbance;
     // A look at every packet that is delivered, and a veto: false loses it.
     std::function<bool(rte_mbuf*)> filter;
+    uint64_t delivered = 0;  // packets
 
   private:
     static uint16_t on_receive(uint16_t port, uint16_t queue, rte_mbuf** packets, uint16_t count, uint16_t room,
@@ -55,6 +58,8 @@ class Wire {
     std::mt19937_64& random_;
     const rte_eth_rxtx_callback* callback_;
     std::vector<rte_mbuf*> held_;
+    uint64_t burst_ = 0;
+    std::multimap<uint64_t, rte_mbuf*> ghosts_;  // by the burst that they come with
 };
 
 struct CompletionLog final : roce::CompletionSink {
@@ -107,6 +112,9 @@ class Loopback {
     }
     // Polls until both engines have been idle for a while.
     void settle();
+
+    // Frames that are not free. Equal to the present pages of all regions once settled, or frames leak.
+    uint32_t frames_in_use() const { return frames->capacity() - frames->free_count(); }
 
     // Blocking operations on a pair, for plain tests.
     roce::WorkStatus read(const Pair& pair, uint32_t rkey, uint64_t va, void* to, uint32_t bytes);
