@@ -2,8 +2,6 @@
 // READ: requests are kept in a ring and answered in slices, so that a long one does not starve other QPs. Responses
 // leave in PSN order; an acknowledgement that becomes due meanwhile waits behind them (acknowledge.cc).
 // lagan: hot-path
-#include <rte_prefetch.h>
-
 #include "datapath/memory/region.h"
 #include "datapath/roce/read_reply.h"
 #include "datapath/roce/responder.h"
@@ -13,15 +11,11 @@ namespace lagan::roce {
 
 inline constexpr uint32_t kMaxReadBytes = 1U << 31;  // IBA 9.7.4.1.1
 
-// What the response takes from memory, the frame's metadata or, for one that is copied, its bytes, is needed at the end
-// of the burst: fetch it while the others are being looked at. (The entry was fetched when the burst was decoded.)
-static void prefetch_page(const Engine& engine, const memory::MemoryRegion& memory, uint64_t va, uint32_t bytes) {
-    if (memory.kind != memory::MemoryRegion::Kind::paged) return;
-    const memory::Pte pte = memory.region->page_table[va / memory::kPageBytes].load(std::memory_order_relaxed);
-    if (pte == memory::kAbsent) return;
-    const memory::FrameIndex frame = memory::pte_frame(pte);
-    if (bytes > kInlineBytes) return rte_prefetch0(&engine.shared.frames->meta(frame));
-    rte_prefetch0(engine.shared.frames->data(frame) + va % memory::kPageBytes);
+// The next response is the given packet of the given READ, as a FIRST or ONLY.
+static void go_on_from(Responder& r, uint32_t index, uint32_t packet) {
+    r.read_head = index;
+    r.read_cursor = r.read_start = packet;
+    if (static_cast<int32_t>(index - r.read_done) > 0) r.read_done = index;
 }
 
 void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
@@ -29,15 +23,15 @@ void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
     const auto& reth = packet.extension<Reth>(packet.info->reth);
     const uint32_t length = reth.length;
     if (length > kMaxReadBytes) return refuse(engine, qp, Refusal::message_length, packet.psn);
-    if (r.read_tail - r.read_head >= qp.responder_resources)
+    if (r.read_tail - r.read_done >= qp.responder_resources)
         return refuse(engine, qp, Refusal::read_depth, packet.psn);
     if (length != 0) {  // C9-88: the R_Key of a READ of no bytes is not checked
         Refusal refusal;
-        const memory::MemoryRegion* memory =
-            find_memory(engine, qp, reth.rkey, reth.va, length, memory::kAccessRead, refusal);
-        if (memory == nullptr) return refuse(engine, qp, refusal, packet.psn);
-        prefetch_page(engine, *memory, reth.va, length);
+        find_memory(engine, qp, reth.rkey, reth.va, length, memory::kAccessRead, refusal);
+        if (refusal != Refusal::none) return refuse(engine, qp, refusal, packet.psn);
     }
+    // A stray duplicate may have put back READs whose answers the requester has, or it could not ask for more.
+    if (r.read_tail - r.read_head >= qp.responder_resources) go_on_from(r, r.read_tail + 1 - qp.responder_resources, 0);
     r.msn++;  // C9-148: at execution, once
     r.read_at(r.read_tail++) = {.va = reth.va,
                                 .rkey = reth.rkey,
@@ -47,6 +41,7 @@ void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
                                 .msn = r.msn};
     r.expected_psn = psn_add(packet.psn, psn_count(length, qp.mtu_bytes));
     r.nak_sent = false;
+    r.nak_due = 0;
     r.ack_due = false;  // the response acknowledges everything before it
     engine.counters.reads++;
     engine.activate(qp);
@@ -69,12 +64,11 @@ void repeat_read(Engine& engine, Qp& qp, const Packet& packet) {
                                              : reth.rkey == read.rkey && reth.va == read.va + skipped &&
                                                    reth.length <= read.length - skipped;
         if (!within) return refuse(engine, qp, Refusal::duplicate_read, packet.psn);
+        // To be answered anyhow? Who asks from the middle has what comes before, however, and expects a FIRST there.
         const int32_t to_come = static_cast<int32_t>(index - r.read_head);
-        if (to_come > 0 || (to_come == 0 && r.reads_due() && r.read_cursor <= packets_in)) return;
-        r.read_head = index;
-        r.read_cursor = r.read_start = packets_in;
-        engine.activate(qp);
-        return;
+        if (packets_in == 0 && (to_come > 0 || (to_come == 0 && r.read_cursor == 0))) return;
+        go_on_from(r, index, packets_in);
+        return engine.activate(qp);
     }
     engine.counters.drop(DropReason::psn_invalid);
 }
@@ -107,10 +101,7 @@ static bool serve_packet(Engine& engine, Qp& qp) {
     }
     if (!sent) return false;  // out of mbufs: go on in the next iteration
     r.read_cursor++;
-    if (last) {
-        r.read_head++;
-        r.read_cursor = r.read_start = 0;
-    }
+    if (last) go_on_from(r, r.read_head + 1, 0);
     return true;
 }
 
