@@ -187,11 +187,17 @@ bool serve_one(Engine& engine, Qp& qp, Message& message, uint32_t& budget) {
 
 }  // namespace
 
+// A READ that came before the capsule sees what was there before it.
+static bool reads_come_first(const Responder& r, const Message& message) {
+    return r.reads_due() && static_cast<int32_t>(message.reads_before - r.read_head) > 0;
+}
+
 bool serve_capsules(Engine& engine, Qp& qp, uint32_t budget) {
     MessageRing& ring = qp.responder.received;
     bool progress = false;
     // A reply needs a slot and a place in the send queue. Without one the capsules wait, and then the client: RNR NAK.
     while (!ring.empty() && budget != 0 && qp.state == QpState::ready && !qp.requester.to_send.full()) {
+        if (reads_come_first(qp.responder, ring.at(ring.head))) return progress;
         const uint32_t before = budget;
         if (!serve_one(engine, qp, ring.at(ring.head), budget)) return progress || budget != before;
         ring.head++;

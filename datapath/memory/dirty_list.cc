@@ -50,6 +50,7 @@ DirtyList::DirtyList(std::span<std::byte> memory, uint64_t region_id, uint64_t p
         format(region_id, epoch);
     } else {
         check(region_id);
+        count_ = count_marks();
         header().epoch.store(epoch, std::memory_order_release);
     }
 }
@@ -86,7 +87,7 @@ void DirtyList::set(std::atomic<uint64_t>& word, uint64_t bit, uint64_t page) {
     const uint64_t summary_bit = 1ULL << (group % 64);
     if ((summary.load(std::memory_order_acquire) & summary_bit) == 0)
         summary.fetch_or(summary_bit, std::memory_order_acq_rel);
-    word.fetch_or(bit, std::memory_order_acq_rel);
+    if ((word.fetch_or(bit, std::memory_order_acq_rel) & bit) == 0) count_.fetch_add(1, std::memory_order_relaxed);
 }
 
 // The bitmap word that holds `page`: the bits from `page` on, none beyond the region's end.
@@ -113,7 +114,7 @@ uint64_t DirtyList::next_candidate(uint64_t page, uint32_t& word_budget) const {
     return std::min(page, page_count_);
 }
 
-uint64_t DirtyList::count() const {
+uint64_t DirtyList::count_marks() const {
     uint64_t total = 0;
     uint32_t budget = std::numeric_limits<uint32_t>::max();
     for (uint64_t page = next_candidate(0, budget); page < page_count_; page = next_candidate(page, budget)) {

@@ -48,8 +48,8 @@ class DirtyList {
         return (active_[page / 64].load(std::memory_order_acquire) >> (page % 64) & 1) != 0;
     }
 
-    // Number of dirty pages; walks the summary, so its cost follows what is dirty.
-    uint64_t count() const;
+    // Number of dirty pages; O(1). A mark that another lcore is just setting may not be in it yet.
+    uint64_t count() const { return count_.load(std::memory_order_relaxed); }
 
     struct Range {
         uint64_t first_page;
@@ -69,11 +69,13 @@ class DirtyList {
     void set(std::atomic<uint64_t>& word, uint64_t bit, uint64_t page);
     uint64_t next_candidate(uint64_t page, uint32_t& word_budget) const;
     uint64_t word_at(uint64_t page) const;
+    uint64_t count_marks() const;
 
     std::span<std::byte> memory_;
     uint64_t page_count_;
     std::atomic<uint64_t>* summary_;  // atomic
     std::atomic<uint64_t>* active_;   // atomic
+    std::atomic<uint64_t> count_{0};  // atomic: marks set
 };
 
 }  // namespace lagan::memory

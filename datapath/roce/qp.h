@@ -25,6 +25,7 @@ enum class QpState : uint8_t { ready, error };
 struct MessageRing {
     struct Message {
         uint32_t bytes;
+        uint32_t reads_before;  // received: Responder::read_tail when it came
         std::byte data[kMaxMessageBytes];
     };
     std::unique_ptr<std::array<Message, kMessageSlots>> slots;
@@ -73,6 +74,7 @@ struct Responder {
     // kMaxReadDepth before read_tail are kept for duplicates. Indices run freely.
     uint32_t read_head = 0;
     uint32_t read_tail = 0;
+    uint32_t read_done = 0;   // behind the last one that was ever answered to its end; head is before it in a repetition
     uint32_t read_cursor = 0;
     uint32_t read_start = 0;  // packet of the first one from which this execution started: FIRST or ONLY
     std::unique_ptr<std::array<ReadContext, kMaxReadDepth>> reads;

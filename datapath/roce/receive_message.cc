@@ -39,6 +39,7 @@ void receive_send(Engine& engine, Qp& qp, const Packet& packet) {
     if (packet.info->has(kLast)) {
         r.in_message = InMessage::none;
         r.msn++;
+        message.reads_before = r.read_tail;
         ring.tail++;
         engine.activate(qp);
     }

@@ -106,3 +106,28 @@ BOOST_AUTO_TEST_CASE(errors_end_the_connection_with_the_nak_that_belongs_to_them
                 WorkStatus::remote_access));
     BOOST_TEST((link.read(link.connect(region), region.dirty_rkey, 0, bytes.data(), 4096) == WorkStatus::success));
 }
+
+// A capsule is executed behind the READs that came before it, however many slices those take.
+BOOST_AUTO_TEST_CASE(a_free_does_not_overtake_a_read) {
+    Loopback link;
+    auto& region = link.make_region("r", 8 << 20);
+    const auto pair = link.connect(region);
+    const auto out = pattern(1 << 20, 9);
+    BOOST_REQUIRE(link.write(pair, region.data_rkey, 0, out.data(), 1 << 20) == WorkStatus::success);
+    struct {
+        capsule::Header header;
+        capsule::PageRange range;
+    } request{};
+    request.header.version = capsule::kVersion;
+    request.header.opcode = static_cast<uint8_t>(capsule::Opcode::free_pages);
+    request.header.count = 1;
+    request.range = {.first_page = 0, .page_count = 256};
+    std::vector<uint8_t> in(1 << 20);
+    link.log.entries.clear();
+    BOOST_REQUIRE(lagan::roce::post_read(*link.client, *pair.client, 1, region.data_rkey, 0,
+                                         reinterpret_cast<std::byte*>(in.data()), 1 << 20));
+    BOOST_REQUIRE(link.call(pair, &request, sizeof request).size() == sizeof(capsule::FreeReply));
+    BOOST_REQUIRE(link.wait_completions(2));
+    BOOST_TEST((in == out));
+    BOOST_TEST(region.present == 0U);
+}
