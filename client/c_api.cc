@@ -70,7 +70,8 @@ lagan_region* lagan_open(const char* appliance_socket, const char* region, lagan
                                        role == LAGAN_READ ? lagan::Role::read : lagan::Role::write);
         return opened.release();
     } catch (const std::exception& failure) {
-        if (error != nullptr && error_bytes != 0) *fmt::format_to_n(error, error_bytes - 1, "{}", failure.what()).out = 0;
+        if (error != nullptr && error_bytes != 0)
+            *fmt::format_to_n(error, error_bytes - 1, "{}", failure.what()).out = 0;
         return nullptr;
     }
 }
@@ -84,7 +85,9 @@ void lagan_close(lagan_region* region) {
     delete region;
 }
 
-uint64_t lagan_size(const lagan_region* region) { return region->session->size_bytes(); }
+uint64_t lagan_size(const lagan_region* region) {
+    return region->session->size_bytes();
+}
 
 const char* lagan_error(const lagan_region* region) {
     if (!region->session->connected()) region->error = region->session->failure();
@@ -103,7 +106,8 @@ lagan_status lagan_free(lagan_region* region, uint64_t first_page, uint64_t page
     return guarded(region, [=](Session& s) { return to_status(s.free_blocking(first_page, pages)); });
 }
 
-lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t offset, void* to, uint32_t bytes) {
+lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t offset, void* to,
+                             uint32_t bytes) {
     return guarded(region, [=](Session& s) { return accepted(s, s.read(cookie, offset, to, bytes)); });
 }
 
@@ -122,7 +126,8 @@ size_t lagan_poll(lagan_region* region, lagan_completion* completions, size_t co
         filled = s.poll(std::span(found).first(std::min(count, found.size())));
         return LAGAN_OK;
     });
-    for (size_t i = 0; i < filled; i++) completions[i] = {found[i].cookie, to_status(found[i].status)};
+    for (size_t i = 0; i < filled; i++)
+        completions[i] = {found[i].cookie, to_status(found[i].status)};
     return filled;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Which appliance holds a chunk, and where. One appliance holds them all for now; a region that spans several changes
-// this map, and nothing behind it.
+// Which appliance holds a chunk, and where. One appliance holds them all for now; a region that spans several
+// changes this map, and nothing behind it.
 #pragma once
 
 #include <algorithm>

@@ -35,17 +35,21 @@ static int lock_beside(const std::string& path) {
     return -1;
 }
 
-static std::string without_prefix(const std::string& address) { return address.substr(0, address.find('/')); }
+static std::string without_prefix(const std::string& address) {
+    return address.substr(0, address.find('/'));
+}
 
 static LocalPort local_port(const json& port, uint16_t service_port) {
     LocalPort local;
     local.name = port.at("name").get<std::string>();
     local.remote_address = without_prefix(port.at("addresses").at(0).get<std::string>());
-    const std::string prefix = port.at("addresses").at(0).get<std::string>().substr(local.remote_address.size());
+    const std::string prefix =
+        port.at("addresses").at(0).get<std::string>().substr(local.remote_address.size());
     local.local_address = port.at("peer_address").get<std::string>() + prefix;
     local.service_port = service_port;
     local.mtu = port.at("mtu_bytes").get<uint16_t>();
-    local.device = fmt::format("net_virtio_user0,path={},queues=1,queue_size=256", port.at("path").get<std::string>());
+    local.device =
+        fmt::format("net_virtio_user0,path={},queues=1,queue_size=256", port.at("path").get<std::string>());
     return local;
 }
 
@@ -61,12 +65,14 @@ PortClaim claim_port(const NodeClient& node, const std::string& name) {
         if (lock < 0) continue;
         return {local_port(port, body.at("rdma").at("service_port").get<uint16_t>()), lock};
     }
-    throw std::runtime_error(fmt::format("no free port for a client on this machine: it takes a port of kind vhost with a "
-                                         "peer_address that no other client uses; the appliance has {}",
-                                         seen.empty() ? "none" : seen));
+    throw std::runtime_error(
+        fmt::format("no free port for a client on this machine: it takes a port of kind vhost with a "
+                    "peer_address that no other client uses; the appliance has {}",
+                    seen.empty() ? "none" : seen));
 }
 
-std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role, uint64_t ttl_s) {
+std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role,
+                                   uint64_t ttl_s) {
     const char* const names[] = {"none", "read", "write", "recover"};
     const NodeReply reply =
         checked(node.post("/v1/regions/" + region + "/grants",
@@ -78,7 +84,8 @@ std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& re
 }
 
 void create_region(const NodeClient& node, const std::string& name, uint64_t bytes) {
-    checked(node.post("/v1/regions", {{"name", name}, {"size", bytes}}), fmt::format("creating region '{}'", name));
+    checked(node.post("/v1/regions", {{"name", name}, {"size", bytes}}),
+            fmt::format("creating region '{}'", name));
 }
 
 void delete_region(const NodeClient& node, const std::string& name) {

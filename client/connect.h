@@ -30,7 +30,8 @@ class PortClaim {
   public:
     PortClaim() = default;
     PortClaim(LocalPort claimed, int lock_descriptor) : port(std::move(claimed)), lock_(lock_descriptor) {}
-    PortClaim(PortClaim&& other) noexcept : port(std::move(other.port)), lock_(std::exchange(other.lock_, -1)) {}
+    PortClaim(PortClaim&& other) noexcept
+        : port(std::move(other.port)), lock_(std::exchange(other.lock_, -1)) {}
     PortClaim& operator=(PortClaim&& other) noexcept {
         port = std::move(other.port);
         std::swap(lock_, other.lock_);
@@ -44,11 +45,13 @@ class PortClaim {
     int lock_ = -1;
 };
 
-// The first free port that the appliance offers to local clients; `name` picks one. Throws std::runtime_error.
+// The first free port that the appliance offers to local clients; `name` picks one. Throws
+// std::runtime_error.
 PortClaim claim_port(const NodeClient& node, const std::string& name = {});
 
 // A grant for the region, from the node API. Throws std::runtime_error with the appliance's own words.
-std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role, uint64_t ttl_s = 3600);
+std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role,
+                                   uint64_t ttl_s = 3600);
 
 void create_region(const NodeClient& node, const std::string& name, uint64_t bytes);
 void delete_region(const NodeClient& node, const std::string& name);

@@ -8,7 +8,6 @@
 
 #include "datapath/capsule.h"
 
-
 namespace lagan::client {
 
 using Clock = std::chrono::steady_clock;
@@ -34,13 +33,15 @@ static CompletionStatus to_completion(roce::WorkStatus status) {
     return CompletionStatus::flushed;
 }
 
-DpdkFabric::DpdkFabric(std::shared_ptr<DpdkHost> host, const DpdkConnectOptions& options) : host_(std::move(host)) {
+DpdkFabric::DpdkFabric(std::shared_ptr<DpdkHost> host, const DpdkConnectOptions& options)
+    : host_(std::move(host)) {
     connect(options);
 }
 
 DpdkFabric::~DpdkFabric() {
     disconnect();
-    for (int i = 0; i < 8; i++) host_->poll();  // the engine lets go of the queue pair, whose context is this
+    for (int i = 0; i < 8; i++)
+        host_->poll();  // the engine lets go of the queue pair, whose context is this
     host_->detach(*this);
 }
 
@@ -66,16 +67,19 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
                                   static_cast<unsigned>(result.reason),
                                   std::string(text, strnlen(text, result.private_data.size())));
         } else {
-            refused = fmt::format("no connection to {}: {}", options.remote_address, cm::to_string(result.status));
+            refused =
+                fmt::format("no connection to {}: {}", options.remote_address, cm::to_string(result.status));
         }
     };
-    // The peer may need a moment to notice that its port has a client: unreachable is asked again until the time is up.
+    // The peer may need a moment to notice that its port has a client: unreachable is asked again until the
+    // time is up.
     const auto end = Clock::now() + options.timeout;
     do {
         done = false;
         refused.clear();
         host_->control().connect(params, answered);
-        while (!done) host_->poll();
+        while (!done)
+            host_->poll();
     } while (qpn_ == 0 && Clock::now() < end && refused.find("refuses") == std::string::npos);
     if (qpn_ == 0) throw std::runtime_error(refused);
     qp_ = host_->qps().find(qpn_);
@@ -89,8 +93,9 @@ void DpdkFabric::welcome(std::span<const uint8_t> private_data) {
     if (private_data.size() < sizeof data) throw std::runtime_error("the appliance's reply is too short");
     std::memcpy(&data, private_data.data(), sizeof data);
     if (data.version != capsule::kVersion)
-        throw std::runtime_error(fmt::format("the appliance speaks version {} of the protocol, this client {}",
-                                             data.version, capsule::kVersion));
+        throw std::runtime_error(
+            fmt::format("the appliance speaks version {} of the protocol, this client {}", data.version,
+                        capsule::kVersion));
     region_ = {.region_id = data.region_id,
                .data_rkey = data.data_rkey,
                .dirty_rkey = data.dirty_rkey,
@@ -99,12 +104,14 @@ void DpdkFabric::welcome(std::span<const uint8_t> private_data) {
                .epoch = data.epoch};
 }
 
-bool DpdkFabric::post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local, uint32_t bytes) {
+bool DpdkFabric::post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,
+                           uint32_t bytes) {
     return qp_ != nullptr && roce::post_read(host_->engine(), *qp_, cookie, rkey, remote_offset,
                                              static_cast<std::byte*>(local), bytes);
 }
 
-bool DpdkFabric::post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local, uint32_t bytes) {
+bool DpdkFabric::post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local,
+                            uint32_t bytes) {
     return qp_ != nullptr && roce::post_write(host_->engine(), *qp_, cookie, rkey, remote_offset,
                                               static_cast<const std::byte*>(local), bytes);
 }
@@ -146,7 +153,8 @@ void DpdkFabric::disconnect() {
     bool done = false;
     if (!host_->control().connections().disconnect(qpn_, [&] { done = true; })) return;
     const auto end = Clock::now() + std::chrono::seconds(2);
-    while (!done && Clock::now() < end) host_->poll();
+    while (!done && Clock::now() < end)
+        host_->poll();
 }
 
 }  // namespace lagan::client

@@ -15,9 +15,9 @@
 namespace lagan::client {
 
 struct DpdkConnectOptions {
-    std::string remote_address;      // "10.77.0.1"
+    std::string remote_address;  // "10.77.0.1"
     uint16_t service_port = 0;
-    std::vector<uint8_t> grant;      // 56 bytes, from the appliance's node API
+    std::vector<uint8_t> grant;  // 56 bytes, from the appliance's node API
     std::chrono::milliseconds timeout{5000};
 };
 
@@ -29,8 +29,10 @@ class DpdkFabric final : public Fabric {
     DpdkFabric(const DpdkFabric&) = delete;
     DpdkFabric& operator=(const DpdkFabric&) = delete;
 
-    bool post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local, uint32_t bytes) override;
-    bool post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local, uint32_t bytes) override;
+    bool post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,
+                   uint32_t bytes) override;
+    bool post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local,
+                    uint32_t bytes) override;
     bool post_send(uint64_t cookie, std::span<const std::byte> message) override;
     size_t poll(std::span<Completion> out) override;
     size_t receive(std::span<std::byte> to) override;

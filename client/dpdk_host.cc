@@ -23,8 +23,8 @@ inline constexpr uint16_t kDescriptors = 256;
 
 namespace {
 
-// One lcore that floats over the CPUs this process may use: the thread also runs the caller's code, and pinning it would
-// be the caller's decision.
+// One lcore that floats over the CPUs this process may use: the thread also runs the caller's code, and
+// pinning it would be the caller's decision.
 std::string floating_lcore() {
     cpu_set_t allowed;
     CPU_ZERO(&allowed);
@@ -38,19 +38,31 @@ std::string floating_lcore() {
 
 void start_eal(const DpdkHostOptions& options) {
     static bool started = false;
-    if (started) throw std::runtime_error("DPDK has been started in this process before: one DpdkHost at a time");
-    std::vector<std::string> arguments = {"lagan", "--lcores", floating_lcore(), "--no-huge", "--no-shconf",
-                                          "-m", fmt::format("{}", options.memory_mib), "--no-telemetry",
-                                          "--iova-mode=va", "--file-prefix", fmt::format("lagan-client-{}", getpid()),
-                                          options.pci ? "-a" : "--vdev", options.device};
+    if (started)
+        throw std::runtime_error("DPDK has been started in this process before: one DpdkHost at a time");
+    std::vector<std::string> arguments = {"lagan",
+                                          "--lcores",
+                                          floating_lcore(),
+                                          "--no-huge",
+                                          "--no-shconf",
+                                          "-m",
+                                          fmt::format("{}", options.memory_mib),
+                                          "--no-telemetry",
+                                          "--iova-mode=va",
+                                          "--file-prefix",
+                                          fmt::format("lagan-client-{}", getpid()),
+                                          options.pci ? "-a" : "--vdev",
+                                          options.device};
     if (!options.pci) arguments.emplace_back("--no-pci");
     if (options.quiet) arguments.emplace_back("--log-level=*:4");
     std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
+    for (std::string& argument : arguments)
+        argv.push_back(argument.data());
     if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
-        throw std::runtime_error(fmt::format("DPDK does not start with device '{}': {}; is the appliance running, and is "
-                                             "nobody else connected to this port?",
-                                             options.device, rte_strerror(rte_errno)));
+        throw std::runtime_error(
+            fmt::format("DPDK does not start with device '{}': {}; is the appliance running, and is "
+                        "nobody else connected to this port?",
+                        options.device, rte_strerror(rte_errno)));
     started = true;
 }
 
@@ -63,9 +75,13 @@ struct DpdkHost::Sink final : roce::CompletionSink {
     }
 };
 
-void DpdkHost::RcuDeleter::operator()(rte_rcu_qsbr* rcu) const { rte_free(rcu); }
+void DpdkHost::RcuDeleter::operator()(rte_rcu_qsbr* rcu) const {
+    rte_free(rcu);
+}
 
-uint64_t DpdkHost::now_us() { return rte_rdtsc() / (rte_get_tsc_hz() / 1'000'000); }
+uint64_t DpdkHost::now_us() {
+    return rte_rdtsc() / (rte_get_tsc_hz() / 1'000'000);
+}
 
 DpdkHost::DpdkHost(const DpdkHostOptions& options) {
     start_eal(options);
@@ -73,10 +89,15 @@ DpdkHost::DpdkHost(const DpdkHostOptions& options) {
     if (rcu_ == nullptr || rte_rcu_qsbr_init(rcu_.get(), 1) != 0) throw std::bad_alloc();
     rkeys_ = std::make_unique<memory::RkeyTable>(16);
     qps_ = std::make_unique<QpTable>(kMaxQps, rcu_.get());
-    engine_ = std::make_unique<Engine>(
-        Shared{.qps = *qps_, .rkeys = *rkeys_, .rcu = rcu_.get()},
-        EngineOptions{.socket = SOCKET_ID_ANY, .serve_capsules = false, .header_mbufs = 4095, .packet_mbufs = 4095,
-                      .rx_mbufs = 4095, .packet_room = options.mtu + 64U, .max_qps = kMaxQps, .control_ring = 256});
+    engine_ = std::make_unique<Engine>(Shared{.qps = *qps_, .rkeys = *rkeys_, .rcu = rcu_.get()},
+                                       EngineOptions{.socket = SOCKET_ID_ANY,
+                                                     .serve_capsules = false,
+                                                     .header_mbufs = 4095,
+                                                     .packet_mbufs = 4095,
+                                                     .rx_mbufs = 4095,
+                                                     .packet_room = options.mtu + 64U,
+                                                     .max_qps = kMaxQps,
+                                                     .control_ring = 256});
     sink_ = std::make_unique<Sink>();
     engine_->completions = sink_.get();
     start_port(options);
@@ -91,7 +112,8 @@ DpdkHost::DpdkHost(const DpdkHostOptions& options) {
 
 DpdkHost::~DpdkHost() {
     control_.reset();
-    for (int i = 0; i < 8; i++) poll_once(*engine_);
+    for (int i = 0; i < 8; i++)
+        poll_once(*engine_);
     qps_->reap();
     rte_eth_dev_stop(port_id_);
     rte_eth_dev_close(port_id_);
@@ -103,21 +125,25 @@ DpdkHost::~DpdkHost() {
 
 void DpdkHost::start_port(const DpdkHostOptions& options) {
     const auto fail = [&](const char* what, int error) {
-        throw std::runtime_error(fmt::format("device '{}': {}: {}", options.device, what, rte_strerror(-error)));
+        throw std::runtime_error(
+            fmt::format("device '{}': {}: {}", options.device, what, rte_strerror(-error)));
     };
     if (rte_eth_dev_count_avail() == 0)
-        throw std::runtime_error(fmt::format("device '{}' gave no port; is the appliance running?", options.device));
+        throw std::runtime_error(
+            fmt::format("device '{}' gave no port; is the appliance running?", options.device));
     port_id_ = static_cast<uint16_t>(rte_eth_find_next(0));
     mtu_ = options.mtu;
     rte_eth_conf conf{};
     conf.rxmode.mtu = mtu_;
-    if (int error = rte_eth_dev_configure(port_id_, 1, 1, &conf); error != 0) fail("cannot configure it", error);
+    if (int error = rte_eth_dev_configure(port_id_, 1, 1, &conf); error != 0)
+        fail("cannot configure it", error);
     const int socket = rte_eth_dev_socket_id(port_id_);
     if (int error = rte_eth_rx_queue_setup(port_id_, 0, kDescriptors, static_cast<unsigned>(socket), nullptr,
                                            engine_->rx_pool());
         error != 0)
         fail("cannot set up receiving", error);
-    if (int error = rte_eth_tx_queue_setup(port_id_, 0, kDescriptors, static_cast<unsigned>(socket), nullptr); error != 0)
+    if (int error = rte_eth_tx_queue_setup(port_id_, 0, kDescriptors, static_cast<unsigned>(socket), nullptr);
+        error != 0)
         fail("cannot set up sending", error);
     if (int error = rte_eth_dev_start(port_id_); error != 0) fail("cannot start it", error);
     rte_eth_promiscuous_enable(port_id_);  // where it is not offered, the port hears what it should anyway

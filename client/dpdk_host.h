@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What all DPDK connections of a client process share: DPDK's environment, one port, one engine and the connection
-// manager, driven by one thread that calls poll().
+// What all DPDK connections of a client process share: DPDK's environment, one port, one engine and the
+// connection manager, driven by one thread that calls poll().
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ struct rte_rcu_qsbr;
 namespace lagan::client {
 
 struct DpdkHostOptions {
-    std::string device;         // EAL's --vdev (or, with pci set, -a): "net_virtio_user0,path=..."
+    std::string device;  // EAL's --vdev (or, with pci set, -a): "net_virtio_user0,path=..."
     bool pci = false;
     std::string local_address;  // "10.77.0.2/24"
     uint16_t mtu = 4200;
@@ -30,7 +30,8 @@ class DpdkFabric;
 
 class DpdkHost {
   public:
-    // One at a time in a process: starts DPDK's environment at first use. Throws std::runtime_error that says what to do.
+    // One at a time in a process: starts DPDK's environment at first use. Throws std::runtime_error that says
+    // what to do.
     explicit DpdkHost(const DpdkHostOptions& options);
     ~DpdkHost();
     DpdkHost(const DpdkHost&) = delete;

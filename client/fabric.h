@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One RC connection from a compute host to an appliance, whatever carries it: our own requester on a DPDK port
-// (dpdk_fabric.h), or rdma-core (later). Single-threaded: one thread makes all calls of one fabric.
+// One RC connection from a compute host to an appliance, whatever carries it: our own requester on a DPDK
+// port (dpdk_fabric.h), or rdma-core (later). Single-threaded: one thread makes all calls of one fabric.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ enum class CompletionStatus : uint8_t {
     remote_operational_error,  // NAK 0x63: the appliance ran out of frames, or the page is damaged
     retry_exceeded,            // no answer
     rnr_retry_exceeded,
-    flushed,                   // the connection had failed or was closed before this was carried out
+    flushed,  // the connection had failed or was closed before this was carried out
 };
 const char* to_string(CompletionStatus status);
 
@@ -40,9 +40,10 @@ class Fabric {
   public:
     virtual ~Fabric() = default;
 
-    // Operations complete in the order they were posted. False: the send queue is full, poll first. `local` must stay
-    // valid (and for writes unchanged) until the completion. bytes <= 1 GiB; zero is allowed.
-    virtual bool post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local, uint32_t bytes) = 0;
+    // Operations complete in the order they were posted. False: the send queue is full, poll first. `local`
+    // must stay valid (and for writes unchanged) until the completion. bytes <= 1 GiB; zero is allowed.
+    virtual bool post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,
+                           uint32_t bytes) = 0;
     virtual bool post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local,
                             uint32_t bytes) = 0;
     // The message is copied.
@@ -51,14 +52,15 @@ class Fabric {
     // Drives the connection. Fills in completions and returns how many. Never blocks.
     virtual size_t poll(std::span<Completion> out) = 0;
 
-    // The oldest message received and not yet taken: copies it to `to` and returns its size, 0 if there is none.
+    // The oldest message received and not yet taken: copies it to `to` and returns its size, 0 if there is
+    // none.
     virtual size_t receive(std::span<std::byte> to) = 0;
 
     virtual const RegionInfo& region() const = 0;
     virtual uint32_t send_queue_depth() const = 0;
-    virtual bool connected() const = 0;   // false once the connection has failed
+    virtual bool connected() const = 0;       // false once the connection has failed
     virtual std::string failure() const = 0;  // one line for people; empty while connected
-    virtual void disconnect() = 0;        // orderly: DREQ, DREP
+    virtual void disconnect() = 0;            // orderly: DREQ, DREP
 };
 
 }  // namespace lagan::client

@@ -10,7 +10,10 @@
 namespace lagan::client {
 
 FarRegion::FarRegion(const std::string& socket, uint64_t bytes)
-    : node_(socket), claim_(claim_port(node_)), name_(fmt::format("run-{}-{:x}", getpid(), std::chrono::steady_clock::now().time_since_epoch().count())) {
+    : node_(socket),
+      claim_(claim_port(node_)),
+      name_(
+          fmt::format("run-{}-{:x}", getpid(), std::chrono::steady_clock::now().time_since_epoch().count())) {
     create_region(node_, name_, bytes);
 }
 
@@ -19,7 +22,8 @@ FarRegion::~FarRegion() {
     try {
         delete_region(node_, name_);
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "lagan: region '%s' is left at the appliance: %s\n", name_.c_str(), error.what());
+        std::fprintf(stderr, "lagan: region '%s' is left at the appliance: %s\n", name_.c_str(),
+                     error.what());
     }
 }
 

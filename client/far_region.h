@@ -11,8 +11,8 @@ namespace lagan::client {
 
 class FarRegion {
   public:
-    // Claims a port of the appliance at `socket`, creates a region of `bytes` named after this process. Throws
-    // std::runtime_error; nothing is left behind then.
+    // Claims a port of the appliance at `socket`, creates a region of `bytes` named after this process.
+    // Throws std::runtime_error; nothing is left behind then.
     FarRegion(const std::string& socket, uint64_t bytes);
     // Deletes the region. Sessions are gone by then.
     ~FarRegion();

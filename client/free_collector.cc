@@ -32,7 +32,8 @@ bool FreeCollector::conflicts(uint64_t first_page, uint64_t page_count) const {
 }
 
 std::vector<std::byte> FreeCollector::capsule() const {
-    std::vector<std::byte> message(sizeof(capsule::Header) + collected_.ranges.size() * sizeof(capsule::PageRange));
+    std::vector<std::byte> message(sizeof(capsule::Header) +
+                                   collected_.ranges.size() * sizeof(capsule::PageRange));
     auto& header = *reinterpret_cast<capsule::Header*>(message.data());
     header.version = capsule::kVersion;
     header.opcode = static_cast<uint8_t>(capsule::Opcode::free_pages);
@@ -58,7 +59,8 @@ std::vector<uint64_t> FreeCollector::answered(uint32_t tag) {
 
 std::vector<uint64_t> FreeCollector::abandon() {
     std::vector<uint64_t> cookies = std::exchange(collected_, {}).cookies;
-    for (Batch& batch : in_flight_) cookies.insert(cookies.end(), batch.cookies.begin(), batch.cookies.end());
+    for (Batch& batch : in_flight_)
+        cookies.insert(cookies.end(), batch.cookies.begin(), batch.cookies.end());
     in_flight_.clear();
     return cookies;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Collects frees into FREE capsules, and knows which pages a free is still under way for.
 //
-// The appliance takes stores as they arrive and executes capsules a little later: a store that was sent behind a FREE of
-// the same page could be undone by it. So nothing is asked of a page until the reply to its FREE is there; conflicts()
-// says so, and the session lets its caller wait. Single-threaded.
+// The appliance takes stores as they arrive and executes capsules a little later: a store that was sent
+// behind a FREE of the same page could be undone by it. So nothing is asked of a page until the reply to its
+// FREE is there; conflicts() says so, and the session lets its caller wait. Single-threaded.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ namespace lagan::client {
 
 class FreeCollector {
   public:
-    static constexpr size_t kMaxRanges = 254;   // of one capsule: 2048 bytes
-    static constexpr size_t kMaxInFlight = 4;   // capsules
+    static constexpr size_t kMaxRanges = 254;  // of one capsule: 2048 bytes
+    static constexpr size_t kMaxInFlight = 4;  // capsules
 
     bool has_room() const { return collected_.ranges.size() < kMaxRanges; }
     bool anything_to_send() const { return !collected_.ranges.empty() && in_flight_.size() < kMaxInFlight; }
@@ -32,7 +32,8 @@ class FreeCollector {
     std::vector<std::byte> capsule() const;
     void sent();
 
-    // The reply that came: its cookies are done. Empty when it answers nothing that is in flight (the oldest is answered first).
+    // The reply that came: its cookies are done. Empty when it answers nothing that is in flight (the oldest
+    // is answered first).
     std::vector<uint64_t> answered(uint32_t tag);
 
     // The connection has failed: all cookies.

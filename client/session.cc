@@ -13,7 +13,7 @@ namespace lagan::client {
 namespace {
 
 inline constexpr uint32_t kMaxOperations = 512;
-inline constexpr uint64_t kSendCookie = ~0ULL;       // of capsules: their replies are what counts
+inline constexpr uint64_t kSendCookie = ~0ULL;  // of capsules: their replies are what counts
 inline constexpr uint32_t kMaxTransferBytes = 1U << 30;
 inline constexpr uint32_t kBlockingBytes = 1U << 20;  // of one operation of the blocking forms
 inline constexpr uint32_t kMaxReplyBytes = 4096;
@@ -23,7 +23,8 @@ inline constexpr uint32_t kMaxReplyBytes = 4096;
 Session::Session(std::unique_ptr<Fabric> fabric)
     : fabric_(std::move(fabric)), page_bytes_(fabric_->region().page_bytes), chunks_(fabric_->region()) {
     operations_.resize(kMaxOperations);
-    for (uint32_t i = 0; i < kMaxOperations; i++) free_slots_.push_back(i);
+    for (uint32_t i = 0; i < kMaxOperations; i++)
+        free_slots_.push_back(i);
 }
 
 Session::~Session() = default;
@@ -63,10 +64,11 @@ bool Session::transfer(uint64_t cookie, uint64_t offset, std::byte* local, uint3
 void Session::post_extents(uint32_t slot) {
     Operation& o = operations_[slot];
     do {
-        const ChunkMap::Extent extent = o.bytes == 0 ? ChunkMap::Extent{} : chunks_.first_extent(o.offset, o.bytes);
-        const bool posted = o.is_read
-                                ? fabric_->post_read(slot, extent.rkey, extent.remote_offset, o.local, extent.bytes)
-                                : fabric_->post_write(slot, extent.rkey, extent.remote_offset, o.local, extent.bytes);
+        const ChunkMap::Extent extent =
+            o.bytes == 0 ? ChunkMap::Extent{} : chunks_.first_extent(o.offset, o.bytes);
+        const bool posted =
+            o.is_read ? fabric_->post_read(slot, extent.rkey, extent.remote_offset, o.local, extent.bytes)
+                      : fabric_->post_write(slot, extent.rkey, extent.remote_offset, o.local, extent.bytes);
         if (!posted) return;
         o.parts++;
         o.offset += extent.bytes;
@@ -137,9 +139,11 @@ void Session::take_replies() {
             continue;
         }
         if (header.status != static_cast<uint16_t>(capsule::Status::ok))
-            fail(fmt::format("the appliance refused a FREE with status {}", static_cast<unsigned>(header.status)));
+            fail(fmt::format("the appliance refused a FREE with status {}",
+                             static_cast<unsigned>(header.status)));
         for (uint64_t cookie : frees_.answered(header.tag))
-            finish(cookie, failure_.empty() ? CompletionStatus::success : CompletionStatus::remote_invalid_request);
+            finish(cookie,
+                   failure_.empty() ? CompletionStatus::success : CompletionStatus::remote_invalid_request);
     }
 }
 
@@ -150,14 +154,17 @@ void Session::fail(const std::string& why) {
 size_t Session::poll(std::span<Completion> out) {
     Completion found[64];
     const size_t count = fabric_->poll(found);
-    for (size_t i = 0; i < count; i++) take_fabric_completion(found[i]);
+    for (size_t i = 0; i < count; i++)
+        take_fabric_completion(found[i]);
     take_replies();
     if (connected()) {
-        for (uint32_t slot : unfinished_) post_extents(slot);
+        for (uint32_t slot : unfinished_)
+            post_extents(slot);
         std::erase_if(unfinished_, [this](uint32_t slot) { return operations_[slot].bytes == 0; });
         send_frees();
     } else {
-        for (uint64_t cookie : frees_.abandon()) finish(cookie, CompletionStatus::flushed);
+        for (uint64_t cookie : frees_.abandon())
+            finish(cookie, CompletionStatus::flushed);
     }
     const size_t given = std::min(out.size(), completed_.size());
     std::copy_n(completed_.begin(), given, out.begin());
@@ -171,7 +178,8 @@ CompletionStatus Session::run_blocking(uint64_t count, Post&& post) {
     CompletionStatus status = CompletionStatus::success;
     uint64_t posted = 0, done = 0;
     while (done < posted || (posted < count && status == CompletionStatus::success)) {
-        while (posted < count && status == CompletionStatus::success && post(posted)) posted++;
+        while (posted < count && status == CompletionStatus::success && post(posted))
+            posted++;
         Completion found[64];
         const size_t n = poll(found);
         for (size_t i = 0; i < n; i++) {
@@ -199,7 +207,8 @@ CompletionStatus Session::store_blocking(uint64_t first_page, const void* from, 
 }
 
 CompletionStatus Session::free_blocking(uint64_t first_page, uint64_t pages) {
-    if (first_page > page_count() || pages > page_count() - first_page) return CompletionStatus::remote_access_error;
+    if (first_page > page_count() || pages > page_count() - first_page)
+        return CompletionStatus::remote_access_error;
     constexpr uint64_t kPagesAtOnce = 1U << 20;
     return run_blocking((pages + kPagesAtOnce - 1) / kPagesAtOnce, [&](uint64_t i) {
         const uint64_t at = i * kPagesAtOnce;
@@ -216,8 +225,10 @@ Session::DirtyCounts Session::dirty_counts_blocking() {
     request.header.opcode = static_cast<uint8_t>(capsule::Opcode::dirty_query);
     last_reply_.clear();
     const auto message = std::as_bytes(std::span(&request, 1));
-    while (connected() && !fabric_->post_send(kSendCookie, message)) poll({});
-    while (connected() && last_reply_.empty()) poll({});
+    while (connected() && !fabric_->post_send(kSendCookie, message))
+        poll({});
+    while (connected() && last_reply_.empty())
+        poll({});
     if (last_reply_.size() < sizeof(capsule::DirtyCounts)) return {CompletionStatus::flushed, 0, 0};
     const auto& counts = *reinterpret_cast<const capsule::DirtyCounts*>(last_reply_.data());
     return {CompletionStatus::success, counts.dirty_pages, counts.present_pages};

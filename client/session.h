@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A region as the client sees it: reads of byte ranges, stores and frees of pages, through the chunk map. Everything is
-// asynchronous and single-threaded; the blocking forms below poll until their operation is done.
+// A region as the client sees it: reads of byte ranges, stores and frees of pages, through the chunk map.
+// Everything is asynchronous and single-threaded; the blocking forms below poll until their operation is
+// done.
 #pragma once
 
 #include <cstddef>
@@ -33,12 +34,13 @@ class Session final : public PageStore {
     uint64_t size_bytes() const { return chunks_.size_bytes(); }
     uint64_t page_count() const override { return size_bytes() / page_bytes_; }
 
-    // page_store.h has the rules. A range is at most 1 GiB; one that reaches beyond the region's end completes with
-    // remote_access_error and never reaches the appliance, whose NAK would end the connection.
+    // page_store.h has the rules. A range is at most 1 GiB; one that reaches beyond the region's end
+    // completes with remote_access_error and never reaches the appliance, whose NAK would end the connection.
     bool read(uint64_t cookie, uint64_t offset, void* to, uint32_t bytes) override;
     bool store(uint64_t cookie, uint64_t offset, const void* from, uint32_t bytes);
     bool store_page(uint64_t cookie, uint64_t page, const void* from) override;
-    // Collected into capsules, which leave when they are full or at the next poll(). Complete when the appliance has answered.
+    // Collected into capsules, which leave when they are full or at the next poll(). Complete when the
+    // appliance has answered.
     bool free_pages(uint64_t cookie, uint64_t first_page, uint32_t page_count) override;
 
     size_t poll(std::span<Completion> out) override;
@@ -46,7 +48,8 @@ class Session final : public PageStore {
     bool connected() const override { return fabric_->connected() && failure_.empty(); }
     std::string failure() const override { return failure_.empty() ? fabric_->failure() : failure_; }
 
-    // Blocking forms, for callers without a loop of their own: only while nothing asynchronous is outstanding.
+    // Blocking forms, for callers without a loop of their own: only while nothing asynchronous is
+    // outstanding.
     CompletionStatus read_blocking(uint64_t offset, void* to, uint64_t bytes);
     CompletionStatus store_blocking(uint64_t first_page, const void* from, uint64_t page_count);
     CompletionStatus free_blocking(uint64_t first_page, uint64_t page_count);
@@ -62,13 +65,14 @@ class Session final : public PageStore {
     void disconnect() { fabric_->disconnect(); }
 
   private:
-    // An operation of the caller's: complete when all its parts are. One part for each run of chunks that lie together.
+    // An operation of the caller's: complete when all its parts are. One part for each run of chunks that lie
+    // together.
     struct Operation {
         uint64_t cookie = 0;
         uint64_t offset = 0;  // of what is not posted yet
         std::byte* local = nullptr;
         uint32_t bytes = 0;
-        uint32_t parts = 0;   // posted and not completed
+        uint32_t parts = 0;  // posted and not completed
         bool is_read = false;
         CompletionStatus status = CompletionStatus::success;
     };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Capsules: what READ and WRITE cannot say goes in SEND messages of this format (docs/protocol.md, "Capsules").
-// All fields big-endian. A request and its reply carry the same tag; a connection's replies come in order.
+// Capsules: what READ and WRITE cannot say goes in SEND messages of this format (docs/protocol.md,
+// "Capsules"). All fields big-endian. A request and its reply carry the same tag; a connection's replies come
+// in order.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ enum class Status : uint16_t {
     bad_range = 4,    // pages beyond the region's end; nothing was done
     not_allowed = 5,  // the connection's role does not give this right
     bad_argument = 6,
-    no_region = 7,    // the region has been deleted
+    no_region = 7,  // the region has been deleted
 };
 
 struct Header {
@@ -38,7 +39,7 @@ struct Header {
     uint8_t opcode;
     be16 status;  // 0 in requests
     be32 tag;
-    be32 count;   // of ranges that follow
+    be32 count;  // of ranges that follow
     be32 reserved;
 };
 static_assert(sizeof(Header) == 16);
@@ -74,8 +75,8 @@ struct DirtyCounts {
 };
 static_assert(sizeof(DirtyCounts) == 48);
 
-// Reply with ranges: DirtyRanges, then header.count × PageRange. next_cursor is the page to go on from, and the region's
-// page count when there are no more. A reply may hold no range and yet not be the end: ask on.
+// Reply with ranges: DirtyRanges, then header.count × PageRange. next_cursor is the page to go on from, and
+// the region's page count when there are no more. A reply may hold no range and yet not be the end: ask on.
 struct DirtyRanges {
     Header header;
     be64 next_cursor;

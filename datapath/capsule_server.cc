@@ -60,12 +60,14 @@ Status check_free(const Qp& qp, const memory::Region& region, const Message& mes
     if ((qp.access & memory::kAccessWrite) == 0) return Status::not_allowed;
     for (uint32_t i = 0; i < header.count; i++) {
         const PageRange& range = ranges_of(message)[i];
-        if (static_cast<uint64_t>(range.first_page) + range.page_count > region.page_count) return Status::bad_range;
+        if (static_cast<uint64_t>(range.first_page) + range.page_count > region.page_count)
+            return Status::bad_range;
     }
     return Status::ok;
 }
 
-// Frees up to `budget` pages; true when the capsule is done. All ranges are checked before the first page goes.
+// Frees up to `budget` pages; true when the capsule is done. All ranges are checked before the first page
+// goes.
 bool free_some(Engine& engine, Qp& qp, memory::Region& region, const Message& message, uint32_t& budget) {
     Responder& r = qp.responder;
     const uint32_t count = reinterpret_cast<const Header*>(message.data)->count;
@@ -76,7 +78,8 @@ bool free_some(Engine& engine, Qp& qp, memory::Region& region, const Message& me
         while (r.capsule_page < range.page_count) {
             if (budget == 0 || retire.room() == 0) return false;
             budget--;
-            if (memory::clear_page(region, retire, *engine.shared.budget, first + r.capsule_page)) r.capsule_freed++;
+            if (memory::clear_page(region, retire, *engine.shared.budget, first + r.capsule_page))
+                r.capsule_freed++;
             r.capsule_page++;
         }
         r.capsule_range++;
@@ -113,7 +116,8 @@ void send_dirty_counts(Engine& engine, Qp& qp, const memory::Region& region, con
     send_reply(engine, qp, message, Status::ok, reply, sizeof reply);
 }
 
-void send_dirty_ranges(Engine& engine, Qp& qp, const memory::Region& region, const Message& message, uint64_t cursor) {
+void send_dirty_ranges(Engine& engine, Qp& qp, const memory::Region& region, const Message& message,
+                       uint64_t cursor) {
     struct {
         capsule::DirtyRanges head;
         PageRange ranges[kMaxReplyRanges];
@@ -195,7 +199,8 @@ static bool reads_come_first(const Responder& r, const Message& message) {
 bool serve_capsules(Engine& engine, Qp& qp, uint32_t budget) {
     MessageRing& ring = qp.responder.received;
     bool progress = false;
-    // A reply needs a slot and a place in the send queue. Without one the capsules wait, and then the client: RNR NAK.
+    // A reply needs a slot and a place in the send queue. Without one the capsules wait, and then the client:
+    // RNR NAK.
     while (!ring.empty() && budget != 0 && qp.state == QpState::ready && !qp.requester.to_send.full()) {
         if (reads_come_first(qp.responder, ring.at(ring.head))) return progress;
         const uint32_t before = budget;

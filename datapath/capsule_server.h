@@ -7,8 +7,8 @@
 
 namespace lagan {
 
-// Goes on with the QP's oldest capsule, and with those behind it, for about `budget` pages; answers each that is done.
-// Returns whether it got anywhere. The owner lcore, inside its RCU read-side section.
+// Goes on with the QP's oldest capsule, and with those behind it, for about `budget` pages; answers each that
+// is done. Returns whether it got anywhere. The owner lcore, inside its RCU read-side section.
 bool serve_capsules(Engine& engine, Qp& qp, uint32_t budget);
 
 }  // namespace lagan

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Making an engine, and its rings to and from the control thread. The packet's way is in the files that engine.h lists.
+// Making an engine, and its rings to and from the control thread. The packet's way is in the files that
+// engine.h lists.
 #include "datapath/engine.h"
 
 #include <fmt/format.h>
@@ -34,9 +35,10 @@ rte_mempool* make_pool(const char* what, const EngineOptions& options, uint32_t 
     rte_mempool* pool = rte_pktmbuf_pool_create(unique_name(what, options.index).c_str(), count, cache, 0,
                                                 static_cast<uint16_t>(room), options.socket);
     if (pool == nullptr)
-        throw std::runtime_error(fmt::format("engine {}: no memory for {} mbufs of {} bytes ({}): {}; give EAL more memory "
-                                             "(-m, or huge pages)",
-                                             options.index, count, room, what, rte_strerror(rte_errno)));
+        throw std::runtime_error(
+            fmt::format("engine {}: no memory for {} mbufs of {} bytes ({}): {}; give EAL more memory "
+                        "(-m, or huge pages)",
+                        options.index, count, room, what, rte_strerror(rte_errno)));
     return pool;
 }
 
@@ -44,14 +46,15 @@ rte_ring* make_ring(const char* what, const EngineOptions& options, uint32_t cou
     rte_ring* ring = rte_ring_create(unique_name(what, options.index).c_str(), std::bit_ceil(count + 1),
                                      options.socket, flags);
     if (ring == nullptr)
-        throw std::runtime_error(
-            fmt::format("engine {}: cannot make ring '{}': {}", options.index, what, rte_strerror(rte_errno)));
+        throw std::runtime_error(fmt::format("engine {}: cannot make ring '{}': {}", options.index, what,
+                                             rte_strerror(rte_errno)));
     return ring;
 }
 
 void free_mbufs_in(rte_ring* ring) {
     void* mbuf;
-    while (ring != nullptr && rte_ring_dequeue(ring, &mbuf) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+    while (ring != nullptr && rte_ring_dequeue(ring, &mbuf) == 0)
+        rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
     rte_ring_free(ring);
 }
 
@@ -80,7 +83,8 @@ Engine::Engine(const Shared& shared_state, const EngineOptions& engine_options)
     headers.init(make_pool("header", options, options.header_mbufs, kHeaderRoom));
     segments.init(make_pool("segment", options, options.header_mbufs, 0));
     tails.init(make_pool("tail", options, options.header_mbufs, kTailRoom));
-    packets.init(make_pool("packet", options, options.packet_mbufs, RTE_PKTMBUF_HEADROOM + options.packet_room));
+    packets.init(
+        make_pool("packet", options, options.packet_mbufs, RTE_PKTMBUF_HEADROOM + options.packet_room));
     rx_pool_ = make_pool("rx", options, options.rx_mbufs, RTE_PKTMBUF_HEADROOM + options.packet_room);
     control_pool_ = make_pool("control", options, options.control_ring - 1, RTE_PKTMBUF_HEADROOM + 2048);
     punt_ring_ = make_ring("punt", options, options.control_ring, RING_F_SP_ENQ | RING_F_SC_DEQ);
@@ -90,7 +94,8 @@ Engine::Engine(const Shared& shared_state, const EngineOptions& engine_options)
     if (shared.frames != nullptr)
         retire_ = std::make_unique<memory::RetireQueue>(*shared.frames, shared.rcu, options.retire_capacity);
 
-    zero_page = static_cast<std::byte*>(rte_zmalloc_socket("zero_page", memory::kPageBytes, 4096, options.socket));
+    zero_page =
+        static_cast<std::byte*>(rte_zmalloc_socket("zero_page", memory::kPageBytes, 4096, options.socket));
     zero_shinfo = static_cast<rte_mbuf_ext_shared_info*>(
         rte_zmalloc_socket("zero_shinfo", sizeof(rte_mbuf_ext_shared_info), 64, options.socket));
     if (zero_page == nullptr || zero_shinfo == nullptr) throw std::bad_alloc();
@@ -100,15 +105,19 @@ Engine::Engine(const Shared& shared_state, const EngineOptions& engine_options)
 }
 
 Engine::~Engine() {
-    for (EnginePort& port : ports) rte_pktmbuf_free_bulk(port.tx, port.tx_count);
-    for (MbufStash* stash : {&headers, &segments, &tails, &packets}) stash->give_back_all();
+    for (EnginePort& port : ports)
+        rte_pktmbuf_free_bulk(port.tx, port.tx_count);
+    for (MbufStash* stash : {&headers, &segments, &tails, &packets})
+        stash->give_back_all();
     free_mbufs_in(punt_ring_);
     free_mbufs_in(control_ring_);
     free_mbufs_in(handover_ring);
     void* qp;
-    while (rte_ring_dequeue(release_ring_, &qp) == 0) let_go(*static_cast<Qp*>(qp));
+    while (rte_ring_dequeue(release_ring_, &qp) == 0)
+        let_go(*static_cast<Qp*>(qp));
     rte_ring_free(release_ring_);
-    for (MbufStash* stash : {&headers, &segments, &tails, &packets}) rte_mempool_free(stash->pool());
+    for (MbufStash* stash : {&headers, &segments, &tails, &packets})
+        rte_mempool_free(stash->pool());
     rte_mempool_free(rx_pool_);
     rte_mempool_free(control_pool_);
     rte_free(zero_page);
@@ -132,7 +141,9 @@ uint32_t Engine::take_punted(rte_mbuf** packets_out, uint32_t count) {
     return rte_ring_dequeue_burst(punt_ring_, reinterpret_cast<void**>(packets_out), count, nullptr);
 }
 
-rte_mbuf* Engine::allocate_for_control() { return rte_pktmbuf_alloc(control_pool_); }
+rte_mbuf* Engine::allocate_for_control() {
+    return rte_pktmbuf_alloc(control_pool_);
+}
 
 void Engine::send_from_control(uint16_t port_id, rte_mbuf* packet) {
     packet->port = port_id;
@@ -153,7 +164,8 @@ uint32_t Engine::serve_control() {
         rte_ring_dequeue_burst(control_ring_, reinterpret_cast<void**>(mbufs), kControlBurst, nullptr);
     for (uint32_t i = 0; i < count; i++) {
         uint16_t slot = 0;
-        while (slot < ports.size() && ports[slot].port_id != mbufs[i]->port) slot++;
+        while (slot < ports.size() && ports[slot].port_id != mbufs[i]->port)
+            slot++;
         if (slot < ports.size()) {
             queue_tx(*this, slot, mbufs[i]);
         } else {

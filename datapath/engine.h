@@ -53,13 +53,13 @@ struct EngineOptions {
     uint32_t index = 0;  // of this engine, < 64
     int socket = 0;      // NUMA node of its mbufs
     IdlePolicy idle = IdlePolicy::adaptive;
-    bool serve_capsules = true;     // false: a client, which takes messages itself (take_message)
-    uint32_t header_mbufs = 8191;   // also segments and tails
-    uint32_t packet_mbufs = 2047;   // whole packets: payload copied, ports without MULTI_SEGS
+    bool serve_capsules = true;    // false: a client, which takes messages itself (take_message)
+    uint32_t header_mbufs = 8191;  // also segments and tails
+    uint32_t packet_mbufs = 2047;  // whole packets: payload copied, ports without MULTI_SEGS
     uint32_t rx_mbufs = 4095;
-    uint32_t packet_room = 4480;    // bytes of an rx or whole-packet mbuf behind its headroom
+    uint32_t packet_room = 4480;  // bytes of an rx or whole-packet mbuf behind its headroom
     uint32_t retire_capacity = 16384;
-    uint32_t max_qps = 4096;        // of the process: sizes the lists
+    uint32_t max_qps = 4096;  // of the process: sizes the lists
     uint32_t control_ring = 1024;
 };
 
@@ -117,8 +117,9 @@ class Engine {
     memory::RetireQueue* retire() { return retire_.get(); }
 
     std::vector<EnginePort> ports;
-    std::vector<Qp*> active;  // QPs with responses, capsules or requests to go on with; capacity fixed at start
-    std::vector<Qp*> timed;   // QPs whose timer may be armed
+    std::vector<Qp*>
+        active;  // QPs with responses, capsules or requests to go on with; capacity fixed at start
+    std::vector<Qp*> timed;  // QPs whose timer may be armed
     uint32_t timed_cursor = 0;
     uint64_t now_tsc = 0;     // at the start of this iteration
     uint64_t tsc_per_us = 0;  // constant
@@ -148,7 +149,8 @@ class Engine {
         timed.push_back(&qp);
     }
     void punt(rte_mbuf* packet);
-    // Sends what the control thread gave us and lets go of QPs it closes. Bounded per call; returns packets sent.
+    // Sends what the control thread gave us and lets go of QPs it closes. Bounded per call; returns packets
+    // sent.
     uint32_t serve_control();
 
   private:

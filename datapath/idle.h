@@ -8,8 +8,9 @@
 
 namespace lagan {
 
-// spin: goes on polling. adaptive: after kSpinUs without work it sleeps kSleepUs between polls, so that machines with
-// fewer cores than poll loops get on; the first request after such a pause pays for it (docs/architecture.md).
+// spin: goes on polling. adaptive: after kSpinUs without work it sleeps kSleepUs between polls, so that
+// machines with fewer cores than poll loops get on; the first request after such a pause pays for it
+// (docs/architecture.md).
 class Idler {
   public:
     static constexpr uint32_t kSpinUs = 200;

@@ -41,7 +41,8 @@ void run_poll_loop(Engine& engine, const std::atomic<bool>& stop) {
     rte_rcu_qsbr_thread_register(rcu, id);
     rte_rcu_qsbr_thread_online(rcu, id);
     Idler idler(engine);
-    while (!stop.load(std::memory_order_relaxed)) idler.after_poll(poll_once(engine));
+    while (!stop.load(std::memory_order_relaxed))
+        idler.after_poll(poll_once(engine));
     rte_rcu_qsbr_thread_offline(rcu, id);
     rte_rcu_qsbr_thread_unregister(rcu, id);
 }

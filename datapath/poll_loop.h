@@ -9,8 +9,9 @@
 
 namespace lagan {
 
-// One iteration: everything that has arrived is answered and leaves. Returns how many packets and other pieces of
-// work there were; 0 means idle. The caller's thread is the engine's owner, registered and online with its RCU id.
+// One iteration: everything that has arrived is answered and leaves. Returns how many packets and other
+// pieces of work there were; 0 means idle. The caller's thread is the engine's owner, registered and online
+// with its RCU id.
 uint32_t poll_once(Engine& engine);
 
 // Polls until `stop` is set, idling by the engine's policy; registers with RCU and leaves it again.

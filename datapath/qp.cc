@@ -93,7 +93,8 @@ void init_qp(Qp& qp, const QpAttributes& attributes, uint32_t engine) {
     qp.access = access_of(attributes.role);
     qp.engine = static_cast<uint16_t>(engine);
     qp.rnr_timer = attributes.rnr_timer;
-    qp.responder_resources = static_cast<uint8_t>(std::min<uint32_t>(attributes.responder_resources, kMaxReadDepth));
+    qp.responder_resources =
+        static_cast<uint8_t>(std::min<uint32_t>(attributes.responder_resources, kMaxReadDepth));
     qp.initiator_depth = attributes.initiator_depth;
     qp.retry_count = attributes.retry_count;
     qp.rnr_retry = attributes.rnr_retry;

@@ -17,7 +17,8 @@ QpTable::QpTable(uint32_t capacity, rte_rcu_qsbr* rcu)
       engines_(mask_ + 1, nullptr) {}
 
 QpTable::~QpTable() {
-    for (uint32_t i = 0; i <= mask_; i++) delete slots_[i].qp.load();
+    for (uint32_t i = 0; i <= mask_; i++)
+        delete slots_[i].qp.load();
 }
 
 uint32_t QpTable::allocate_qpn() {

@@ -19,8 +19,8 @@ class Engine;
 
 class QpTable {
   public:
-    // `capacity` QPs at a time (rounded up to a power of two, at most 2^16). QPNs carry a generation above the index
-    // bits, so that a number is not used again soon after its QP has gone; 0 and 1 are never given.
+    // `capacity` QPs at a time (rounded up to a power of two, at most 2^16). QPNs carry a generation above
+    // the index bits, so that a number is not used again soon after its QP has gone; 0 and 1 are never given.
     QpTable(uint32_t capacity, rte_rcu_qsbr* rcu);
     ~QpTable();  // no engine runs any more
     QpTable(const QpTable&) = delete;
@@ -30,13 +30,13 @@ class QpTable {
     uint32_t allocate_qpn();
     void release_qpn(uint32_t qpn);  // of a number for which create() was not called
 
-    // Control thread. Makes the QP with attributes.qpn visible to lcores, ready to receive and to send; `engine` owns it
-    // from then on and reaches its port. Throws std::bad_alloc, or std::invalid_argument for a port that the engine
-    // does not have.
+    // Control thread. Makes the QP with attributes.qpn visible to lcores, ready to receive and to send;
+    // `engine` owns it from then on and reaches its port. Throws std::bad_alloc, or std::invalid_argument for
+    // a port that the engine does not have.
     Qp& create(const QpAttributes& attributes, Engine& engine);
 
-    // Control thread. Invisible at once; freed by a later reap(), once its owner has let go of it and every lcore has
-    // passed a quiescent state.
+    // Control thread. Invisible at once; freed by a later reap(), once its owner has let go of it and every
+    // lcore has passed a quiescent state.
     void destroy(uint32_t qpn);
     void reap();
 
@@ -55,8 +55,8 @@ class QpTable {
   private:
     struct Slot {
         std::atomic<Qp*> qp{nullptr};
-        uint32_t qpn = 0;   // of the current or last owner; constant while qp is set
-        bool taken = false; // control
+        uint32_t qpn = 0;    // of the current or last owner; constant while qp is set
+        bool taken = false;  // control
     };
     struct Dying {
         std::unique_ptr<Qp> qp;

@@ -35,7 +35,8 @@ uint32_t EngineBinding::serve(ControlPlane& control, uint64_t now_us) {
     for (Engine* engine : engines_) {
         rte_mbuf* packets[kPuntBurst];
         const uint32_t count = engine->take_punted(packets, kPuntBurst);
-        for (uint32_t i = 0; i < count; i++) control.on_punted(packets[i], now_us);
+        for (uint32_t i = 0; i < count; i++)
+            control.on_punted(packets[i], now_us);
         served += count;
     }
     if (now_us >= next_housekeeping_us_) {
@@ -47,7 +48,8 @@ uint32_t EngineBinding::serve(ControlPlane& control, uint64_t now_us) {
     return served;
 }
 
-// The engine answered with a NAK or gave up. The NAK may have to be repeated; then the peer is told by a DREQ.
+// The engine answered with a NAK or gave up. The NAK may have to be repeated; then the peer is told by a
+// DREQ.
 void EngineBinding::close_failed(ControlPlane& control, uint64_t now_us) {
     table_.for_each([&](Qp& qp) {
         if (qp.failed.load(std::memory_order_acquire)) failed_.emplace(qp.qpn, now_us + kFailedGraceUs);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* liblagan: far memory without paging. Read byte ranges of a region in place, store and free pages of it.
  *
- * A process may open one connection at a time (DPDK's environment runs in it); all calls on it come from one thread. Sizes and
- * offsets are bytes unless a name says pages; a page is LAGAN_PAGE_BYTES. Functions that can fail return a
- * lagan_status; lagan_error() says more in words. C++: see lagan.hpp. */
+ * A process may open one connection at a time (DPDK's environment runs in it); all calls on it come from one
+ * thread. Sizes and offsets are bytes unless a name says pages; a page is LAGAN_PAGE_BYTES. Functions that
+ * can fail return a lagan_status; lagan_error() says more in words. C++: see lagan.hpp. */
 #ifndef LAGAN_LAGAN_H
 #define LAGAN_LAGAN_H
 
@@ -18,11 +18,11 @@ extern "C" {
 
 typedef enum lagan_status {
     LAGAN_OK = 0,
-    LAGAN_ACCESS = 1,     /* outside the region, or a right that the connection does not have */
-    LAGAN_INVALID = 2,    /* a request that the appliance does not understand */
-    LAGAN_NO_FRAMES = 3,  /* the appliance has no memory left for the page, or the page is damaged there */
-    LAGAN_LOST = 4,       /* the connection has failed: what was not completed may or may not have happened */
-    LAGAN_BUSY = 5        /* the send queue is full: call lagan_poll() and try again */
+    LAGAN_ACCESS = 1,    /* outside the region, or a right that the connection does not have */
+    LAGAN_INVALID = 2,   /* a request that the appliance does not understand */
+    LAGAN_NO_FRAMES = 3, /* the appliance has no memory left for the page, or the page is damaged there */
+    LAGAN_LOST = 4,      /* the connection has failed: what was not completed may or may not have happened */
+    LAGAN_BUSY = 5       /* the send queue is full: call lagan_poll() and try again */
 } lagan_status;
 
 typedef enum lagan_role { LAGAN_READ = 1, LAGAN_WRITE = 2 } lagan_role;
@@ -34,8 +34,8 @@ typedef struct lagan_completion {
     lagan_status status;
 } lagan_completion;
 
-/* Connects to a region that exists, through the appliance's node API socket (null: /run/lagan/lagand.sock). Null on failure:
- * then `error` (may be null) holds one line, cut to `error_bytes`. */
+/* Connects to a region that exists, through the appliance's node API socket (null: /run/lagan/lagand.sock).
+ * Null on failure: then `error` (may be null) holds one line, cut to `error_bytes`. */
 lagan_region* lagan_open(const char* appliance_socket, const char* region, lagan_role role, char* error,
                          size_t error_bytes);
 void lagan_close(lagan_region* region);
@@ -44,19 +44,21 @@ uint64_t lagan_size(const lagan_region* region);
 /* One line about what went wrong with the connection; empty while it is well. Valid until the next call. */
 const char* lagan_error(const lagan_region* region);
 
-/* Blocking. Any byte range; whole pages for stores and frees. A store is done, and safe, when this returns LAGAN_OK.
- * Only while nothing asynchronous is outstanding. */
+/* Blocking. Any byte range; whole pages for stores and frees. A store is done, and safe, when this returns
+ * LAGAN_OK. Only while nothing asynchronous is outstanding. */
 lagan_status lagan_read(lagan_region* region, uint64_t offset, void* to, uint64_t bytes);
 lagan_status lagan_store(lagan_region* region, uint64_t first_page, const void* from, uint64_t pages);
 lagan_status lagan_free(lagan_region* region, uint64_t first_page, uint64_t pages);
 
-/* Asynchronous. LAGAN_OK: accepted, and a completion with the cookie will come out of lagan_poll(). LAGAN_BUSY: not now.
- * Buffers belong to the library until then. Operations on one page take effect in the order of the calls. At most 1 GiB each. */
-lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t offset, void* to, uint32_t bytes);
+/* Asynchronous. LAGAN_OK: accepted, and a completion with the cookie will come out of lagan_poll().
+ * LAGAN_BUSY: not now. Buffers belong to the library until then. Operations on one page take effect in the
+ * order of the calls. At most 1 GiB each. */
+lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t offset, void* to,
+                             uint32_t bytes);
 lagan_status lagan_post_store(lagan_region* region, uint64_t cookie, uint64_t page, const void* from);
 lagan_status lagan_post_free(lagan_region* region, uint64_t cookie, uint64_t first_page, uint32_t pages);
-/* Drives the connection and returns how many completions it filled in; never blocks. Call it often while anything is outstanding,
- * and now and then otherwise. */
+/* Drives the connection and returns how many completions it filled in; never blocks. Call it often while
+ * anything is outstanding, and now and then otherwise. */
 size_t lagan_poll(lagan_region* region, lagan_completion* completions, size_t count);
 
 #ifdef __cplusplus

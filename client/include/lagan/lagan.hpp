@@ -34,7 +34,8 @@ class FarMemory {
     }
     // Whole pages.
     void store(uint64_t first_page, std::span<const std::byte> pages) {
-        if (pages.size() % LAGAN_PAGE_BYTES != 0) throw Error(LAGAN_INVALID, "store: not a whole number of pages");
+        if (pages.size() % LAGAN_PAGE_BYTES != 0)
+            throw Error(LAGAN_INVALID, "store: not a whole number of pages");
         check(lagan_store(region_.get(), first_page, pages.data(), pages.size() / LAGAN_PAGE_BYTES), "store");
     }
     void free(uint64_t first_page, uint64_t pages) {
@@ -49,7 +50,8 @@ class FarMemory {
     };
     void check(lagan_status status, const char* what) {
         if (status == LAGAN_OK) return;
-        throw Error(status, std::string(what) + ": status " + std::to_string(status) + " " + lagan_error(region_.get()));
+        throw Error(status, std::string(what) + ": status " + std::to_string(status) + " " +
+                                lagan_error(region_.get()));
     }
 
     std::unique_ptr<lagan_region, Closer> region_;
