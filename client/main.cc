@@ -18,14 +18,17 @@ int main(int argc, char** argv) {
 
     run::RunOptions options;
     std::string appliance = kDefaultAppliance;
-    CLI::App* run = app.add_subcommand("run", "Run a program with its heap in far memory: lagan run [OPTIONS] -- PROGRAM [ARGS]");
-    run->add_option("--local-memory", options.local_memory_bytes, "What the heap may take of this machine's memory")
+    CLI::App* run = app.add_subcommand(
+        "run", "Run a program with its heap in far memory: lagan run [OPTIONS] -- PROGRAM [ARGS]");
+    run->add_option("--local-memory", options.local_memory_bytes,
+                    "What the heap may take of this machine's memory")
         ->transform(CLI::AsSizeValue(false))
         ->default_str("64M");
     run->add_option("--region-size", options.region_bytes, "How large the heap may become")
         ->transform(CLI::AsSizeValue(false))
         ->default_str("1G");
-    run->add_option("--appliance", appliance, "The node API's socket of the appliance")->capture_default_str();
+    run->add_option("--appliance", appliance, "The node API's socket of the appliance")
+        ->capture_default_str();
     run->add_option("--stats-file", options.stats_file, "Write all figures there at the end (JSON)");
     run->add_flag("--progress", options.progress, "One line a second on standard error");
     run->add_flag("!--no-prefetch", options.prefetch, "Do not fetch ahead");

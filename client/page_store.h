@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the pager needs of far memory: reads, stores and frees, all asynchronous. Session is the real one; tests have one
-// in memory. Single-threaded.
+// What the pager needs of far memory: reads, stores and frees, all asynchronous. Session is the real one;
+// tests have one in memory. Single-threaded.
 #pragma once
 
 #include <cstddef>
@@ -21,9 +21,10 @@ class PageStore {
 
     virtual uint64_t page_count() const = 0;
 
-    // Each returns false when there is no room now: poll and try again. Buffers stay valid and unchanged until the
-    // completion. **Operations on one page take effect in the order of these calls**: a free that is still being
-    // collected for a capsule must be sent before any store or read that is asked for after it.
+    // Each returns false when there is no room now: poll and try again. Buffers stay valid and unchanged
+    // until the completion. **Operations on one page take effect in the order of these calls**: a free that
+    // is still being collected for a capsule must be sent before any store or read that is asked for after
+    // it.
     virtual bool read(uint64_t cookie, uint64_t offset, void* to, uint32_t bytes) = 0;
     virtual bool store_page(uint64_t cookie, uint64_t page, const void* from) = 0;
     virtual bool free_pages(uint64_t cookie, uint64_t first_page, uint32_t page_count) = 0;

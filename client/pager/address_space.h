@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The program's far mapping as the pager handles it: what happens there (events) and what can be done to it. Pages are
-// counted from the start of the mapping. UserfaultSpace is the real one; tests have a model of it.
+// The program's far mapping as the pager handles it: what happens there (events) and what can be done to it.
+// Pages are counted from the start of the mapping. UserfaultSpace is the real one; tests have a model of it.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,9 @@ namespace lagan::client::pager {
 constexpr uint32_t kPageBytes = 4096;
 
 enum class SpaceEventKind : uint8_t {
-    missing,    // a thread waits for an absent page
-    protection, // a thread waits to write to a protected page
-    removed,    // the program gives pages up (MADV_REMOVE); it goes on once the event has been read
+    missing,     // a thread waits for an absent page
+    protection,  // a thread waits to write to a protected page
+    removed,     // the program gives pages up (MADV_REMOVE); it goes on once the event has been read
 };
 
 struct SpaceEvent {

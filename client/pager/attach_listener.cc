@@ -20,7 +20,9 @@ namespace {
 
 constexpr size_t kDescriptors = 2;
 
-[[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
+[[noreturn]] void fail(const char* what) {
+    throw std::system_error(errno, std::generic_category(), what);
+}
 
 struct Received {
     AttachRequest request{};
@@ -88,7 +90,8 @@ AttachListener::AttachListener() {
     }
     std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
     listener_ = Descriptor(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!listener_ || bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+    if (!listener_ ||
+        bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
         listen(listener_.get(), 8) != 0) {
         fail(path_.c_str());
     }
@@ -109,20 +112,21 @@ AttachListener::Attachment AttachListener::accept(pid_t program, uint64_t bytes)
     socklen_t length = sizeof peer;
     const timeval patience{1, 0};
     Received received;
-    const bool good =
-        getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid == program &&
-        setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
-        receive(connection, received) && acceptable(received, bytes);
+    const bool good = getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+                      peer.pid == program &&
+                      setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
+                      receive(connection, received) && acceptable(received, bytes);
     if (!good) {
         reply(connection, false);
         return attachment;
     }
-    attachment.space = std::make_unique<UserfaultSpace>(std::move(received.descriptors[0]),
-                                                        std::move(received.descriptors[1]),
-                                                        received.request.base, bytes);
+    attachment.space = std::make_unique<UserfaultSpace>(
+        std::move(received.descriptors[0]), std::move(received.descriptors[1]), received.request.base, bytes);
     return attachment;
 }
 
-void AttachListener::confirm(const Attachment& attachment) { reply(attachment.connection.get(), true); }
+void AttachListener::confirm(const Attachment& attachment) {
+    reply(attachment.connection.get(), true);
+}
 
 }  // namespace lagan::client::pager

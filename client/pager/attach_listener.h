@@ -25,8 +25,8 @@ class AttachListener {
         std::unique_ptr<UserfaultSpace> space;  // null: refused, and already answered
         Descriptor connection;
     };
-    // Takes one connection. Only the process `program` is let in, with a mapping of `bytes`; everyone else is refused.
-    // Waits at most a second for its request.
+    // Takes one connection. Only the process `program` is let in, with a mapping of `bytes`; everyone else is
+    // refused. Waits at most a second for its request.
     Attachment accept(pid_t program, uint64_t bytes);
 
     // Lets the program go on.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the preload library and the pager say to each other over the unix socket (SOCK_SEQPACKET), once: request with two
-// descriptors (userfaultfd, memfd) by SCM_RIGHTS, then reply. Both run on one machine, so in its byte order. Also
-// includes what `lagan run` passes through the environment.
+// What the preload library and the pager say to each other over the unix socket (SOCK_SEQPACKET), once:
+// request with two descriptors (userfaultfd, memfd) by SCM_RIGHTS, then reply. Both run on one machine, so in
+// its byte order. Also includes what `lagan run` passes through the environment.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +25,9 @@ struct AttachReply {
 };
 static_assert(sizeof(AttachReply) == 8);
 
-constexpr const char* kSocketVariable = "LAGAN_PAGER_SOCKET";   // path of the pager's socket
-constexpr const char* kRegionVariable = "LAGAN_REGION_BYTES";   // size of the mapping to make
-constexpr const char* kProgramVariable = "LAGAN_PROGRAM_PID";   // the process whose heap is far memory
+constexpr const char* kSocketVariable = "LAGAN_PAGER_SOCKET";  // path of the pager's socket
+constexpr const char* kRegionVariable = "LAGAN_REGION_BYTES";  // size of the mapping to make
+constexpr const char* kProgramVariable = "LAGAN_PROGRAM_PID";  // the process whose heap is far memory
 
 // Exit statuses of the `lagan` command itself, as env(1) has them.
 constexpr int kExitFarMemoryLost = 75;  // the program was ended because its memory could not be served

@@ -21,9 +21,11 @@ uint32_t FreeList::flush(PageStore& store, uint64_t cookie) {
     size_t at = 0;
     while (at < pages_.size()) {
         uint32_t count = 1;
-        while (at + count < pages_.size() && pages_[at + count] == pages_[at] + count) ++count;
+        while (at + count < pages_.size() && pages_[at + count] == pages_[at] + count)
+            ++count;
         if (!store.free_pages(cookie, pages_[at], count)) break;
-        for (uint32_t i = 0; i < count; ++i) map_.set_free_pending(pages_[at + i], false);
+        for (uint32_t i = 0; i < count; ++i)
+            map_.set_free_pending(pages_[at + i], false);
         at += count;
         sent += count;
     }

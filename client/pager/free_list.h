@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Pages whose copy at the appliance is out of date, collected so that one capsule frees many.
 //
-// The hazard: a FREE that is sent late must not free a page that has been stored again since. Two rules keep it away:
-// a page that is about to be stored leaves the list (`cancel`: the store replaces the old copy anyway), and PageStore
-// carries out a free that it has accepted before any store accepted after it.
+// The hazard: a FREE that is sent late must not free a page that has been stored again since. Two rules keep
+// it away: a page that is about to be stored leaves the list (`cancel`: the store replaces the old copy
+// anyway), and PageStore carries out a free that it has accepted before any store accepted after it.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,8 @@ class FreeList {
     // Entries, cancelled ones included.
     size_t size() const { return pages_.size(); }
 
-    // Sends what is collected as ranges. What the store has no room for stays. Returns the number of pages sent.
+    // Sends what is collected as ranges. What the store has no room for stays. Returns the number of pages
+    // sent.
     uint32_t flush(PageStore& store, uint64_t cookie);
 
   private:

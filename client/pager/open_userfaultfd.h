@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A userfaultfd that also sees the faults of system calls (read() into the heap), which is why UFFD_USER_MODE_ONLY, free to
-// everybody, is no way out. Used in the program before main(), so without the C++ library; and by `lagan run`, to say at once
-// that it is not permitted.
+// A userfaultfd that also sees the faults of system calls (read() into the heap), which is why
+// UFFD_USER_MODE_ONLY, free to everybody, is no way out. Used in the program before main(), so without the
+// C++ library; and by `lagan run`, to say at once that it is not permitted.
 #pragma once
 
 #include <fcntl.h>

@@ -65,14 +65,16 @@ class PageMap {
     bool free_pending(uint32_t page) const { return (entries_[page] & kFreePending) != 0; }
     void set_free_pending(uint32_t page, bool on) { set_flag(page, kFreePending, on); }
 
-    // How often the page will still be fetched writable because of what happened before: a page that was read and then written
-    // is likely to be treated so again, and fetching it writable saves the second fault.
+    // How often the page will still be fetched writable because of what happened before: a page that was read
+    // and then written is likely to be treated so again, and fetching it writable saves the second fault.
     bool take_write_prediction(uint32_t page) {
         if (entries_[page] < kPredictionUnit) return false;
         entries_[page] = static_cast<uint8_t>(entries_[page] - kPredictionUnit);
         return true;
     }
-    void predict_writes(uint32_t page) { entries_[page] = static_cast<uint8_t>(entries_[page] | kPredictionMask); }
+    void predict_writes(uint32_t page) {
+        entries_[page] = static_cast<uint8_t>(entries_[page] | kPredictionMask);
+    }
 
   private:
     static constexpr uint8_t kStateMask = 0x0f;

@@ -11,15 +11,15 @@ namespace lagan::client::pager {
 Pager::Pager(PageStore& store, PagerOptions options)
     : store_(store),
       options_(options),
-      limit_pages_(static_cast<uint32_t>(
-          std::min<uint64_t>(options.local_memory_bytes / kPageBytes, UINT32_MAX))),
+      limit_pages_(
+          static_cast<uint32_t>(std::min<uint64_t>(options.local_memory_bytes / kPageBytes, UINT32_MAX))),
       map_(static_cast<uint32_t>(std::min<uint64_t>(store.page_count(), UINT32_MAX))),
       queue_(map_),
       frees_(map_),
       reclaimer_(map_, queue_, frees_, store, limit_pages_, cookie_base(Operation::store),
                  [this] { wait_for_removal(); }),
-      buffers_(std::make_unique_for_overwrite<std::byte[]>(
-          size_t{kSingleSlots + kRunSlots * kRunPages} * kPageBytes)) {
+      buffers_(std::make_unique_for_overwrite<std::byte[]>(size_t{kSingleSlots + kRunSlots * kRunPages} *
+                                                           kPageBytes)) {
     if (options.local_memory_bytes < kMinLocalMemoryBytes) {
         throw std::invalid_argument("local memory must be at least 1 MiB");
     }
@@ -38,7 +38,8 @@ void Pager::attach(std::unique_ptr<AddressSpace> space) {
     }
     if (space_) {
         const auto settle = [this] {
-            while (store_.outstanding() > 0) poll_store();
+            while (store_.outstanding() > 0)
+                poll_store();
         };
         faults_.clear();
         settle();
@@ -79,8 +80,8 @@ PagerStats Pager::stats() const {
     return stats;
 }
 
-// Reads what has happened in the program. Faults are kept for later, removals are applied at once: until their events are
-// read, everything else is refused as busy.
+// Reads what has happened in the program. Faults are kept for later, removals are applied at once: until
+// their events are read, everything else is refused as busy.
 bool Pager::drain_events() {
     std::array<SpaceEvent, 64> events;
     bool any = false;
@@ -246,8 +247,8 @@ void Pager::fill_zeros(uint32_t page, StreamDetector::Advice advice) {
     }
 }
 
-// A fault says that a page is missing which we take for resident. Nearly always another thread's fault has been served
-// meanwhile. If the page is really missing, a removal has taken it (rule 3).
+// A fault says that a page is missing which we take for resident. Nearly always another thread's fault has
+// been served meanwhile. If the page is really missing, a removal has taken it (rule 3).
 void Pager::refill_lost(const Fault& fault) {
     const FillResult result = space_->fill_zero(fault.page, 1);
     if (result.status == SpaceStatus::present) space_->wake(fault.page, 1);
@@ -266,7 +267,8 @@ void Pager::allow_write(const Fault& fault) {
     const uint32_t first = advice.direction > 0 ? fault.page : fault.page + 1 - count;
     switch (space_->unprotect(first, count)) {
         case SpaceStatus::ok:
-            for (uint32_t page = first; page < first + count; ++page) now_written(page);
+            for (uint32_t page = first; page < first + count; ++page)
+                now_written(page);
             break;
         case SpaceStatus::busy:
             wait_for_removal();
@@ -328,7 +330,8 @@ void Pager::complete_read(uint32_t number) {
             continue;
         }
         uint32_t count = 1;
-        while (page + count < end && map_.state(page + count) == state) ++count;
+        while (page + count < end && map_.state(page + count) == state)
+            ++count;
         const bool write = state == PageState::reading_write;
         const FillResult result =
             space_->fill(page, count, slot.buffer + size_t{page - slot.page} * kPageBytes, write);
@@ -347,7 +350,8 @@ void Pager::complete_read(uint32_t number) {
             ++page;
         }
         if (result.status == SpaceStatus::gone) {
-            for (; page < end; ++page) map_.set_state(page, PageState::remote);
+            for (; page < end; ++page)
+                map_.set_state(page, PageState::remote);
         }
     }
     note_peak();
@@ -368,6 +372,8 @@ void Pager::wait_for_removal() {
     if (!drain_events()) sched_yield();
 }
 
-void Pager::note_peak() { stats_.peak_resident_pages = std::max(stats_.peak_resident_pages, map_.resident()); }
+void Pager::note_peak() {
+    stats_.peak_resident_pages = std::max(stats_.peak_resident_pages, map_.resident());
+}
 
 }  // namespace lagan::client::pager

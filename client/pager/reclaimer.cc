@@ -19,7 +19,8 @@ bool all_zero(const std::byte* page) {
 template <typename Predicate>
 uint32_t run_length(std::span<const uint32_t> pages, Predicate same) {
     uint32_t count = 0;
-    while (count < pages.size() && pages[count] == pages[0] + count && same(pages[count])) ++count;
+    while (count < pages.size() && pages[count] == pages[0] + count && same(pages[count]))
+        ++count;
     return count;
 }
 
@@ -132,7 +133,8 @@ bool Reclaimer::send(uint32_t number) {
         const PageState state = map_.state(page);
         if (state == PageState::storing) {
             if (outstanding_ >= kMaxOutstanding ||
-                !store_.store_page(cookie_base_ | uint64_t{number} * kBatchPages | i, page, buffer(number, i))) {
+                !store_.store_page(cookie_base_ | uint64_t{number} * kBatchPages | i, page,
+                                   buffer(number, i))) {
                 return progress;
             }
             frees_.cancel(page);

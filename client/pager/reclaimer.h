@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Keeps local memory under its limit, in the background. Between two watermarks of free pages it takes the pages that have
-// been resident longest, a batch at a time: protect (in runs of neighbours), copy out, store, wait for all
-// acknowledgements of the batch, drop (in runs). Every step looks at the page's state again; whatever happened to a page
-// meanwhile (a write, a removal) has changed its state, and the page is left alone.
+// Keeps local memory under its limit, in the background. Between two watermarks of free pages it takes the
+// pages that have been resident longest, a batch at a time: protect (in runs of neighbours), copy out, store,
+// wait for all acknowledgements of the batch, drop (in runs). Every step looks at the page's state again;
+// whatever happened to a page meanwhile (a write, a removal) has changed its state, and the page is left
+// alone.
 //
-// Invariant: a page has at most one store under way, because only a `local` page is taken for one, and it is `storing`,
-// `storing_written` or `storing_removed` until the acknowledgement (or until it turns out before sending that there is nothing to
-// store any more).
+// Invariant: a page has at most one store under way, because only a `local` page is taken for one, and it is
+// `storing`, `storing_written` or `storing_removed` until the acknowledgement (or until it turns out before
+// sending that there is nothing to store any more).
 #pragma once
 
 #include <array>
@@ -29,8 +30,8 @@ class Reclaimer {
     // A READ that a thread waits for queues behind no more stores than these.
     static constexpr uint32_t kMaxOutstanding = 64;
 
-    // `drain` reads the space's events and applies removals; called when the space is busy. `cookie_base` is or-ed into the
-    // cookies of stores; the low 16 bits are ours.
+    // `drain` reads the space's events and applies removals; called when the space is busy. `cookie_base` is
+    // or-ed into the cookies of stores; the low 16 bits are ours.
     Reclaimer(PageMap& map, ResidentQueue& queue, FreeList& frees, PageStore& store, uint32_t limit_pages,
               uint64_t cookie_base, std::function<void()> drain);
 
@@ -49,8 +50,8 @@ class Reclaimer {
     struct Batch {
         bool busy = false;
         uint32_t count = 0;
-        uint32_t outstanding = 0;  // stores sent and not acknowledged
-        uint64_t unsent = 0;       // a bit a page: protected and copied out, still to be sent
+        uint32_t outstanding = 0;                 // stores sent and not acknowledged
+        uint64_t unsent = 0;                      // a bit a page: protected and copied out, still to be sent
         std::array<uint32_t, kBatchPages> pages;  // ascending
     };
 

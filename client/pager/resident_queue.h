@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Resident pages, oldest first: the order in which reclaim looks at them. A page is in it at most once (PageMap keeps the
-// mark), so that a ring of one entry a page never overflows. A page that went away stays until it is popped.
+// Resident pages, oldest first: the order in which reclaim looks at them. A page is in it at most once
+// (PageMap keeps the mark), so that a ring of one entry a page never overflows. A page that went away stays
+// until it is popped.
 #pragma once
 
 #include <cstdint>

@@ -10,8 +10,12 @@ namespace {
 // Pages that are resident already raise no fault, so a walk may seem to jump over some.
 constexpr uint32_t kSlack = StreamDetector::kMaxWindow;
 
-bool continues_up(uint32_t next, uint32_t page) { return page >= next && page - next <= kSlack; }
-bool continues_down(uint32_t next, uint32_t page) { return page <= next && next - page <= kSlack; }
+bool continues_up(uint32_t next, uint32_t page) {
+    return page >= next && page - next <= kSlack;
+}
+bool continues_down(uint32_t next, uint32_t page) {
+    return page <= next && next - page <= kSlack;
+}
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Recognises faults that walk through memory, up or down, several walks at a time. After two steps in a row it proposes to
-// fetch ahead, twice as much each time, because every fault that is saved is a wakeup across cores that is saved.
+// Recognises faults that walk through memory, up or down, several walks at a time. After two steps in a row
+// it proposes to fetch ahead, twice as much each time, because every fault that is saved is a wakeup across
+// cores that is saved.
 #pragma once
 
 #include <array>

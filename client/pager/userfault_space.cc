@@ -61,10 +61,9 @@ size_t UserfaultSpace::read_events(std::span<SpaceEvent> out) {
             const uint64_t offset = message.arg.pagefault.address - base_;
             if (offset >= bytes_) continue;
             const uint64_t flags = message.arg.pagefault.flags;
-            out[count++] = {(flags & UFFD_PAGEFAULT_FLAG_WP) != 0 ? SpaceEventKind::protection
-                                                                  : SpaceEventKind::missing,
-                            (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
-                            static_cast<uint32_t>(offset / kPageBytes), 1};
+            out[count++] = {
+                (flags & UFFD_PAGEFAULT_FLAG_WP) != 0 ? SpaceEventKind::protection : SpaceEventKind::missing,
+                (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0, static_cast<uint32_t>(offset / kPageBytes), 1};
         } else if (message.event == UFFD_EVENT_REMOVE) {
             const uint64_t start = message.arg.remove.start - base_;
             const uint64_t end = message.arg.remove.end - base_;
@@ -104,7 +103,9 @@ FillResult UserfaultSpace::fill_zero(uint32_t page, uint32_t count) {
     return {SpaceStatus::ok, done};
 }
 
-SpaceStatus UserfaultSpace::protect(uint32_t page, uint32_t count) { return set_protection(page, count, true); }
+SpaceStatus UserfaultSpace::protect(uint32_t page, uint32_t count) {
+    return set_protection(page, count, true);
+}
 SpaceStatus UserfaultSpace::unprotect(uint32_t page, uint32_t count) {
     return set_protection(page, count, false);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// AddressSpace of a real program: userfaultfd on a shared mapping of a memfd. The program has created both and registered
-// the mapping for missing and write-protect faults (client/preload); here they are used from another process.
-// Page contents are read through the memfd, never through a mapping of it: a read of a hole allocates nothing.
-// Needs Linux 5.19 (write-protect on shmem).
+// AddressSpace of a real program: userfaultfd on a shared mapping of a memfd. The program has created both
+// and registered the mapping for missing and write-protect faults (client/preload); here they are used from
+// another process. Page contents are read through the memfd, never through a mapping of it: a read of a hole
+// allocates nothing. Needs Linux 5.19 (write-protect on shmem).
 #pragma once
 
 #include "client/pager/address_space.h"

@@ -8,8 +8,8 @@
 
 #include "client/preload/far_mapping.h"
 
-// jemalloc's public interface (jemalloc(3), "arena.<i>.extent_hooks"), declared here because its header would make the whole
-// library a link-time dependency. Weak: whether the program has it shows at run time.
+// jemalloc's public interface (jemalloc(3), "arena.<i>.extent_hooks"), declared here because its header would
+// make the whole library a link-time dependency. Weak: whether the program has it shows at run time.
 extern "C" {
 struct extent_hooks_s;
 typedef struct extent_hooks_s extent_hooks_t;
@@ -25,7 +25,8 @@ struct extent_hooks_s {
     bool (*split)(extent_hooks_t*, void*, size_t, size_t, size_t, bool, unsigned);
     bool (*merge)(extent_hooks_t*, void*, size_t, void*, size_t, bool, unsigned);
 };
-[[gnu::weak]] int mallctl(const char* name, void* old_value, size_t* old_length, void* new_value, size_t new_length);
+[[gnu::weak]] int mallctl(const char* name, void* old_value, size_t* old_length, void* new_value,
+                          size_t new_length);
 }
 
 namespace lagan::client::preload {
@@ -45,7 +46,9 @@ void* allocate(extent_hooks_t*, void* at, size_t size, size_t alignment, bool* z
 }
 
 // Refused: jemalloc keeps the range for later (after purge_forced) and joins it with its neighbours.
-bool keep(extent_hooks_t*, void*, size_t, bool, unsigned) { return true; }
+bool keep(extent_hooks_t*, void*, size_t, bool, unsigned) {
+    return true;
+}
 
 // Also called for what jemalloc mapped itself before it had these hooks.
 bool purge(extent_hooks_t*, void* address, size_t, size_t offset, size_t length, unsigned) {
@@ -54,7 +57,9 @@ bool purge(extent_hooks_t*, void* address, size_t, size_t offset, size_t length,
     return syscall(SYS_madvise, start, length, MADV_DONTNEED) != 0;
 }
 
-bool split(extent_hooks_t*, void*, size_t, size_t, size_t, bool, unsigned) { return false; }
+bool split(extent_hooks_t*, void*, size_t, size_t, size_t, bool, unsigned) {
+    return false;
+}
 
 // Far memory does not join local memory that happens to lie beside it.
 bool merge(extent_hooks_t*, void* a, size_t, void* b, size_t, bool, unsigned) {

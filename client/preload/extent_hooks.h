@@ -6,8 +6,8 @@ namespace lagan::client::preload {
 
 class FarMapping;
 
-// Every arena that exists takes its memory from `mapping` from now on. `mapping` must live for ever. Ends the program with one
-// line if its allocator is not jemalloc.
+// Every arena that exists takes its memory from `mapping` from now on. `mapping` must live for ever. Ends the
+// program with one line if its allocator is not jemalloc.
 void install_extent_hooks(FarMapping& mapping);
 
 }  // namespace lagan::client::preload

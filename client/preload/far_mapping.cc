@@ -78,7 +78,8 @@ bool hand_over(int connection, int userfault, int memory, uint64_t base, uint64_
     do {
         got = recv(connection, &reply, sizeof reply, 0);
     } while (got < 0 && errno == EINTR);
-    return got == static_cast<ssize_t>(sizeof reply) && reply.magic == pager::kAttachMagic && reply.accepted == 1;
+    return got == static_cast<ssize_t>(sizeof reply) && reply.magic == pager::kAttachMagic &&
+           reply.accepted == 1;
 }
 
 }  // namespace
@@ -93,10 +94,12 @@ void die(const char* message) {
 void FarMapping::make(const char* socket_path, uint64_t bytes) {
     const int connection = connect_to(socket_path);
     const int memory = static_cast<int>(syscall(SYS_memfd_create, "lagan", MFD_CLOEXEC));
-    if (memory < 0 || ftruncate(memory, static_cast<off_t>(bytes)) != 0) die("cannot make a memfd of the region's size");
+    if (memory < 0 || ftruncate(memory, static_cast<off_t>(bytes)) != 0)
+        die("cannot make a memfd of the region's size");
     void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory, 0);
     if (base == MAP_FAILED) die("cannot map the region: is there a limit on address space (ulimit -v)?");
-    // A forked child has no far memory at all rather than somebody else's; a core dump must not page it all in.
+    // A forked child has no far memory at all rather than somebody else's; a core dump must not page it all
+    // in.
     if (madvise(base, bytes, MADV_DONTFORK) != 0) die("madvise(MADV_DONTFORK) failed");
     madvise(base, bytes, MADV_NOHUGEPAGE);
     madvise(base, bytes, MADV_DONTDUMP);
@@ -107,8 +110,8 @@ void FarMapping::make(const char* socket_path, uint64_t bytes) {
     }
     close(connection);
     close(memory);
-    // Kept open, out of the way: should the pager die, a fault then waits (until this process is killed as well) instead of
-    // being given a page of zeros when the last descriptor closes.
+    // Kept open, out of the way: should the pager die, a fault then waits (until this process is killed as
+    // well) instead of being given a page of zeros when the last descriptor closes.
     if (fcntl(userfault, F_DUPFD_CLOEXEC, 700) >= 0) close(userfault);
     base_ = reinterpret_cast<uintptr_t>(base);
     bytes_ = bytes;
@@ -121,7 +124,8 @@ void* FarMapping::take(void* at, size_t size, size_t alignment) {
         const size_t offset = start - base_;
         if (at && start != reinterpret_cast<uintptr_t>(at)) return nullptr;
         if (offset > bytes_ || size > bytes_ - offset) return nullptr;
-        if (__atomic_compare_exchange_n(&used_, &used, offset + size, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(&used_, &used, offset + size, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
             return reinterpret_cast<void*>(start);
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The program's far mapping: made once, before main(), and handed to the pager. Nothing here calls malloc, because it
-// runs inside the allocator's own hooks.
+// The program's far mapping: made once, before main(), and handed to the pager. Nothing here calls malloc,
+// because it runs inside the allocator's own hooks.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,9 @@ class FarMapping {
         const auto offset = reinterpret_cast<uintptr_t>(address) - base_;
         return offset < bytes_;
     }
-    // Never used before, so full of zeros. `at`: only there, or null. Null when the mapping is used up. Thread-safe.
-    // Nothing is given back here: the allocator keeps what it has had, and the pages behind it are given up by release().
+    // Never used before, so full of zeros. `at`: only there, or null. Null when the mapping is used up.
+    // Thread-safe. Nothing is given back here: the allocator keeps what it has had, and the pages behind it
+    // are given up by release().
     void* take(void* at, size_t size, size_t alignment);
 
     // The pages have no content any more: they read as zeros, and take no memory here or at the appliance.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // liblagan_preload.so: gives the program that `lagan run` starts a heap in far memory.
 //
-// Which processes: the one that `lagan run` started, through any chain of exec (the new image attaches anew; the old
-// image's pages are gone). Processes that it starts itself (fork and exec, posix_spawn) keep their heaps in local memory. A child that
-// forks and does not exec has no far mapping: it is ended with a line that says so when it touches its heap.
+// Which processes: the one that `lagan run` started, through any chain of exec (the new image attaches anew;
+// the old image's pages are gone). Processes that it starts itself (fork and exec, posix_spawn) keep their
+// heaps in local memory. A child that forks and does not exec has no far mapping: it is ended with a line
+// that says so when it touches its heap.
 //
-// What is far: all that malloc and its relatives give out after this constructor has run. What was allocated before, and jemalloc's
-// own metadata, stay local.
+// What is far: all that malloc and its relatives give out after this constructor has run. What was allocated
+// before, and jemalloc's own metadata, stay local.
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -37,7 +38,8 @@ uint64_t number_from_environment(const char* name) {
 
 void on_fault_in_forked_child(int, siginfo_t* info, void*) {
     if (far_mapping.contains(info->si_addr)) {
-        die("a child process that fork() made without exec touched the heap, which is far memory of its parent: "
+        die("a child process that fork() made without exec touched the heap, which is far memory of its "
+            "parent: "
             "run this program without lagan, or have it exec or use threads");
     }
     // Not ours: back to the default, and the same instruction faults again.
@@ -54,7 +56,8 @@ void after_fork_in_child() {
 [[gnu::constructor]] void attach() {
     const char* socket_path = getenv(lagan::client::pager::kSocketVariable);
     if (!socket_path) return;
-    if (number_from_environment(lagan::client::pager::kProgramVariable) != static_cast<uint64_t>(getpid())) return;
+    if (number_from_environment(lagan::client::pager::kProgramVariable) != static_cast<uint64_t>(getpid()))
+        return;
     const uint64_t bytes = number_from_environment(lagan::client::pager::kRegionVariable);
     if (bytes == 0 || bytes % 4096 != 0) die("LAGAN_REGION_BYTES is not a number of pages");
     far_mapping.make(socket_path, bytes);

@@ -18,8 +18,11 @@ namespace {
 class ApplianceConnection {
   public:
     ApplianceConnection(const std::filesystem::path& node_socket, uint64_t region_bytes)
-        : node_(node_socket), port_(claim_port(node_)), host_(std::make_shared<DpdkHost>(host_options(port_.port))) {
-        // The process number is for people; the rest keeps apart what two machines or two boots would name alike.
+        : node_(node_socket),
+          port_(claim_port(node_)),
+          host_(std::make_shared<DpdkHost>(host_options(port_.port))) {
+        // The process number is for people; the rest keeps apart what two machines or two boots would name
+        // alike.
         const std::string name =
             "run-" + std::to_string(getpid()) + "-" + std::to_string(std::random_device{}());
         create_region(node_, name, region_bytes);
@@ -47,7 +50,8 @@ class ApplianceConnection {
         try {
             delete_region(node_, region_);
         } catch (const std::exception& error) {
-            std::fprintf(stderr, "lagan: region '%s' stays at the appliance: %s\n", region_.c_str(), error.what());
+            std::fprintf(stderr, "lagan: region '%s' stays at the appliance: %s\n", region_.c_str(),
+                         error.what());
         }
     }
 
@@ -60,7 +64,8 @@ class ApplianceConnection {
 
 }  // namespace
 
-std::shared_ptr<PageStore> open_appliance_store(const std::filesystem::path& node_socket, uint64_t region_bytes) {
+std::shared_ptr<PageStore> open_appliance_store(const std::filesystem::path& node_socket,
+                                                uint64_t region_bytes) {
     auto connection = std::make_shared<ApplianceConnection>(node_socket, region_bytes);
     PageStore* store = &connection->session();
     return {std::move(connection), store};

@@ -78,11 +78,13 @@ void check_can_preload(const std::string& path) {
     if (((info.st_mode & S_ISUID) != 0 && info.st_uid != geteuid()) ||
         ((info.st_mode & S_ISGID) != 0 && info.st_gid != getegid())) {
         throw StartError(pager::kExitNotExecutable,
-                         path + ": is set-user-ID or set-group-ID, which ignores the preload library: "
-                                "run it as its owner");
+                         path +
+                             ": is set-user-ID or set-group-ID, which ignores the preload library: "
+                             "run it as its owner");
     }
     Elf64_Ehdr header{};
-    if (!read_at(file.get(), header, 0) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return;  // a script
+    if (!read_at(file.get(), header, 0) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+        return;  // a script
     if (header.e_ident[EI_CLASS] != ELFCLASS64) {
         throw StartError(pager::kExitNotExecutable, path + ": is not a 64-bit program");
     }
@@ -98,12 +100,14 @@ std::array<Descriptor, 2> make_pipe() {
     return {Descriptor(ends[0]), Descriptor(ends[1])};
 }
 
-// The child waits for its environment (variables, each ended by a zero byte, until the pipe is closed after a final byte 1).
+// The child waits for its environment (variables, each ended by a zero byte, until the pipe is closed after a
+// final byte 1).
 bool receive_environment(int from) {
     std::string text;
     std::array<char, 4096> part;
     ssize_t got;
-    while ((got = read(from, part.data(), part.size())) > 0) text.append(part.data(), static_cast<size_t>(got));
+    while ((got = read(from, part.data(), part.size())) > 0)
+        text.append(part.data(), static_cast<size_t>(got));
     if (got < 0 || text.empty() || text.back() != '\1') return false;
     for (size_t at = 0; at + 1 < text.size();) {
         const size_t end = text.find('\0', at);
@@ -122,7 +126,8 @@ bool receive_environment(int from) {
     if (getppid() != parent || !receive_environment(go)) _exit(pager::kExitLaganFailed);
     setenv(pager::kProgramVariable, std::to_string(getpid()).c_str(), 1);
     std::vector<char*> argv;
-    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    for (const std::string& argument : arguments)
+        argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
     sigprocmask(SIG_SETMASK, &mask, nullptr);
     execv(path.c_str(), argv.data());
@@ -145,7 +150,8 @@ std::string find_program(const std::string& name) {
 Program::Program(std::string path, std::vector<std::string> arguments) : path_(std::move(path)) {
     sigset_t forwarded, before;
     sigemptyset(&forwarded);
-    for (const int number : kForwarded) sigaddset(&forwarded, number);
+    for (const int number : kForwarded)
+        sigaddset(&forwarded, number);
     sigprocmask(SIG_BLOCK, &forwarded, &before);
     signals_ = Descriptor(signalfd(-1, &forwarded, SFD_CLOEXEC | SFD_NONBLOCK));
 
@@ -174,7 +180,8 @@ Program::~Program() {
 
 void Program::execute(const std::vector<std::string>& variables) {
     std::string text;
-    for (const std::string& variable : variables) text += variable + '\0';
+    for (const std::string& variable : variables)
+        text += variable + '\0';
     text += '\1';
     for (size_t done = 0; done < text.size();) {
         const ssize_t wrote = write(go_.get(), text.data() + done, text.size() - done);
@@ -198,7 +205,9 @@ void Program::forward_signals() {
     }
 }
 
-void Program::kill() { ::kill(pid_, SIGKILL); }
+void Program::kill() {
+    ::kill(pid_, SIGKILL);
+}
 
 int Program::wait() {
     while (!ended_) {

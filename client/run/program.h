@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The program that `lagan run` starts: looked up and checked first, forked early (before any heavy start, so that it
-// inherits nothing of it), executed when the pager is ready.
+// The program that `lagan run` starts: looked up and checked first, forked early (before any heavy start, so
+// that it inherits nothing of it), executed when the pager is ready.
 #pragma once
 
 #include <sys/types.h>
@@ -24,14 +24,15 @@ class StartError : public std::runtime_error {
     int exit_status_;
 };
 
-// The file that execvp would run. Throws StartError if there is none, or if it is one that cannot have a far heap: static,
-// setuid, not of this architecture.
+// The file that execvp would run. Throws StartError if there is none, or if it is one that cannot have a far
+// heap: static, setuid, not of this architecture.
 std::string find_program(const std::string& name);
 
 class Program {
   public:
-    // Forks; the child waits. Blocks the signals that `lagan run` forwards, in this process only, and before the
-    // fork, so that none is lost. Call from the main thread, before there are others: the child is killed when that thread ends.
+    // Forks; the child waits. Blocks the signals that `lagan run` forwards, in this process only, and before
+    // the fork, so that none is lost. Call from the main thread, before there are others: the child is killed
+    // when that thread ends.
     Program(std::string path, std::vector<std::string> arguments);
     ~Program();  // kills the child if it still runs
     Program(const Program&) = delete;
@@ -43,7 +44,8 @@ class Program {
     // Readable when there are signals to forward.
     int signal_descriptor() const { return signals_.get(); }
 
-    // Lets the child execute, with these variables (NAME=value) in front of its environment. Throws StartError if it cannot.
+    // Lets the child execute, with these variables (NAME=value) in front of its environment. Throws
+    // StartError if it cannot.
     void execute(const std::vector<std::string>& variables);
     void forward_signals();
     void kill();

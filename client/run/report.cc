@@ -10,7 +10,9 @@ namespace lagan::client::run {
 
 namespace {
 
-double mib(uint64_t pages) { return static_cast<double>(pages * pager::kPageBytes) / (1 << 20); }
+double mib(uint64_t pages) {
+    return static_cast<double>(pages * pager::kPageBytes) / (1 << 20);
+}
 
 }  // namespace
 
@@ -34,7 +36,8 @@ void Report::finish(const std::string& stats_file, int exit_status) const {
     const pager::PagerStats stats = pager_.stats();
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     if (!pager_.attached()) {
-        std::fprintf(stderr, "lagan: the program never used far memory (it did not load the preload library)\n");
+        std::fprintf(stderr,
+                     "lagan: the program never used far memory (it did not load the preload library)\n");
     }
     std::fprintf(stderr,
                  "lagan: %" PRIu64 " faults, %" PRIu64 " pages read, %" PRIu64 " stored, %" PRIu64
@@ -55,7 +58,8 @@ void Report::finish(const std::string& stats_file, int exit_status) const {
         {"peak_local_bytes", uint64_t{stats.peak_resident_pages} * pager::kPageBytes},
     };
     std::ofstream file(stats_file);
-    if (!(file << figures.dump() << '\n')) std::fprintf(stderr, "lagan: cannot write %s\n", stats_file.c_str());
+    if (!(file << figures.dump() << '\n'))
+        std::fprintf(stderr, "lagan: cannot write %s\n", stats_file.c_str());
 }
 
 }  // namespace lagan::client::run

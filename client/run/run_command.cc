@@ -27,7 +27,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
-// How long the pager looks for the next fault before it sleeps: waking it takes longer than most gaps between faults.
+// How long the pager looks for the next fault before it sleeps: waking it takes longer than most gaps between
+// faults.
 constexpr microseconds kSpin{50};
 // The connection wants its timers served even when no page moves.
 constexpr int kSleepMs = 10;
@@ -37,7 +38,8 @@ constexpr milliseconds kLookAround{1};
 std::string find_preload(const std::string& given) {
     if (!given.empty()) return std::filesystem::absolute(given);
     const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-    for (const char* place : {"preload", "../client/preload", "../lib/lagan", "../lib/x86_64-linux-gnu/lagan"}) {
+    for (const char* place :
+         {"preload", "../client/preload", "../lib/lagan", "../lib/x86_64-linux-gnu/lagan"}) {
         const auto path = here / place / "liblagan_preload.so";
         if (std::filesystem::exists(path)) return std::filesystem::canonical(path);
     }
@@ -58,9 +60,11 @@ std::vector<std::string> environment(const RunOptions& options, const std::strin
         std::string(pager::kRegionVariable) + "=" + std::to_string(options.region_bytes),
         // Both: without jemalloc in the list, libc's malloc wins.
         joined("LD_PRELOAD", preload + ":libjemalloc.so.2", ':', true),
-        // One arena, which has our hooks; large allocations from it as well; freed pages given up after a second, at once for
-        // good (there is no cheap half-way on a shared mapping). Later settings win in MALLOC_CONF.
-        joined("MALLOC_CONF", "narenas:1,oversize_threshold:0,dirty_decay_ms:1000,muzzy_decay_ms:0", ',', false),
+        // One arena, which has our hooks; large allocations from it as well; freed pages given up after a
+        // second, at once for good (there is no cheap half-way on a shared mapping). Later settings win in
+        // MALLOC_CONF.
+        joined("MALLOC_CONF", "narenas:1,oversize_threshold:0,dirty_decay_ms:1000,muzzy_decay_ms:0", ',',
+               false),
     };
 }
 
@@ -142,7 +146,8 @@ int run_checked(const RunOptions& options, const OpenStore& open_store) {
     Program program(path, options.program);
     const std::shared_ptr<PageStore> store = open_store(options);
     if (store->page_count() < options.region_bytes / pager::kPageBytes) {
-        throw StartError(pager::kExitLaganFailed, "the region at the appliance is smaller than --region-size");
+        throw StartError(pager::kExitLaganFailed,
+                         "the region at the appliance is smaller than --region-size");
     }
     Run run(options, program, *store);
     program.execute(environment(options, preload, run.socket_path()));
@@ -151,7 +156,8 @@ int run_checked(const RunOptions& options, const OpenStore& open_store) {
     } catch (const std::exception& error) {
         program.kill();
         program.wait();
-        std::fprintf(stderr, "lagan: %s; the program was killed, because its memory cannot be served any more\n",
+        std::fprintf(stderr,
+                     "lagan: %s; the program was killed, because its memory cannot be served any more\n",
                      error.what());
         return pager::kExitFarMemoryLost;
     }

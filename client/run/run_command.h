@@ -17,17 +17,18 @@ struct RunOptions {
     uint64_t region_bytes = uint64_t{1} << 30;
     bool progress = false;
     bool prefetch = true;
-    std::string stats_file;    // JSON, written at the end; empty: none
-    std::string preload_path;  // liblagan_preload.so; empty: looked for beside this executable
+    std::string stats_file;            // JSON, written at the end; empty: none
+    std::string preload_path;          // liblagan_preload.so; empty: looked for beside this executable
     std::vector<std::string> program;  // name and arguments
 };
 
-// Connects to far memory of at least `region_bytes`. Called when the program is known to be startable, once. What it
-// throws ends the run, with its message. Destroying what it returns ends the connection.
+// Connects to far memory of at least `region_bytes`. Called when the program is known to be startable, once.
+// What it throws ends the run, with its message. Destroying what it returns ends the connection.
 using OpenStore = std::function<std::shared_ptr<PageStore>(const RunOptions&)>;
 
-// Runs the program to its end. Returns the exit status for the command (the program's own, or attach_message.h's). Prints to
-// standard error: what went wrong, one line; or the figures, one line. Call from the main thread, with no other thread running.
+// Runs the program to its end. Returns the exit status for the command (the program's own, or
+// attach_message.h's). Prints to standard error: what went wrong, one line; or the figures, one line. Call
+// from the main thread, with no other thread running.
 int run(const RunOptions& options, const OpenStore& open_store);
 
 }  // namespace lagan::client::run

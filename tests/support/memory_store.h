@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// PageStore for tests: far memory in this process. Operations take effect and complete in order, after a delay counted in
-// polls or microseconds; buffers are looked at only then, as late as the contract permits. It notes what a correct pager never
-// does: reading a page that is not there.
+// PageStore for tests: far memory in this process. Operations take effect and complete in order, after a
+// delay counted in polls or microseconds; buffers are looked at only then, as late as the contract permits.
+// It notes what a correct pager never does: reading a page that is not there.
 #pragma once
 
 #include <chrono>
@@ -18,8 +18,8 @@ class MemoryStore : public client::PageStore {
   public:
     struct Options {
         uint64_t pages;
-        uint32_t depth = 128;            // operations outstanding
-        uint32_t delay_polls = 0;        // an operation completes at this many polls after it became the oldest
+        uint32_t depth = 128;      // operations outstanding
+        uint32_t delay_polls = 0;  // an operation completes at this many polls after it became the oldest
         std::chrono::microseconds delay{0};
         uint64_t fail_after = UINT64_MAX;  // operations until one completes with remote_operational_error
         uint64_t disconnect_after = UINT64_MAX;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A model of the kernel and of a program with threads, for the pager's tests: an AddressSpace whose threads read and write pages at
-// random and check every value. It behaves as userfaultfd does, in its unpleasant ways too:
-// - a removal is told first, blocks every fill and protection until it has been read *and* the removing thread has run on, and
+// A model of the kernel and of a program with threads, for the pager's tests: an AddressSpace whose threads
+// read and write pages at random and check every value. It behaves as userfaultfd does, in its unpleasant
+// ways too:
+// - a removal is told first, blocks every fill and protection until it has been read *and* the removing
+// thread has run on, and
 //   punches its hole some time after that;
 // - several threads fault on one page, and events can be out of date when they are read;
 // - a fill may be done in part.
@@ -29,13 +31,14 @@ class ModelSpace : public client::pager::AddressSpace {
     ModelSpace(uint32_t pages, uint32_t threads, std::mt19937_64& random)
         : pages_(pages), threads_(threads), random_(random) {}
 
-    // --- The program -------------------------------------------------------------------------------------------
+    // --- The program
+    // -------------------------------------------------------------------------------------------
     struct Habits {
         uint32_t hot_pages;
         uint32_t writes;    // percent
         uint32_t removals;  // per mille
-        // Threads touch pages that another one is removing. That is a race of the program's own: until it settles, zeros
-        // and what was written meanwhile are both right. Without it, one value is.
+        // Threads touch pages that another one is removing. That is a race of the program's own: until it
+        // settles, zeros and what was written meanwhile are both right. Without it, one value is.
         bool racing;
     };
     // One step of one thread that does not wait; false if all of them do.
@@ -71,15 +74,17 @@ class ModelSpace : public client::pager::AddressSpace {
 
     // Without those that are being removed: nothing can be done about them.
     uint32_t present_pages() const {
-        return static_cast<uint32_t>(std::count_if(
-            pages_.begin(), pages_.end(), [](const Page& page) { return page.present && page.removing == 0; }));
+        return static_cast<uint32_t>(std::count_if(pages_.begin(), pages_.end(), [](const Page& page) {
+            return page.present && page.removing == 0;
+        }));
     }
     uint64_t expected(uint32_t page) const { return pages_[page].expected; }
     uint64_t value(uint32_t page) const { return pages_[page].value; }
     bool present(uint32_t page) const { return pages_[page].present; }
     uint64_t accesses() const { return accesses_; }
 
-    // --- The kernel --------------------------------------------------------------------------------------------
+    // --- The kernel
+    // --------------------------------------------------------------------------------------------
     uint32_t page_count() const override { return static_cast<uint32_t>(pages_.size()); }
     int event_descriptor() const override { return -1; }
 
@@ -106,7 +111,8 @@ class ModelSpace : public client::pager::AddressSpace {
             if (page.present) return {Status::present, i};
             page.present = true;
             page.protect = !writable;
-            std::memcpy(&page.value, static_cast<const std::byte*>(from) + size_t{i} * 4096, sizeof page.value);
+            std::memcpy(&page.value, static_cast<const std::byte*>(from) + size_t{i} * 4096,
+                        sizeof page.value);
             wake(first + i, 1);
         }
         return {Status::ok, count};
@@ -134,14 +140,16 @@ class ModelSpace : public client::pager::AddressSpace {
         std::memset(to, 0, size_t{count} * 4096);
         for (uint32_t i = 0; i < count; ++i) {
             const Page& page = pages_[first + i];
-            if (page.present && !page.protect) throw std::logic_error("copied out a page that can be written to");
+            if (page.present && !page.protect)
+                throw std::logic_error("copied out a page that can be written to");
             const uint64_t value = page.present ? page.value : 0;
             std::memcpy(static_cast<std::byte*>(to) + size_t{i} * 4096, &value, sizeof value);
         }
     }
     void drop(uint32_t first, uint32_t count) override {
         for (uint32_t i = first; i < first + count; ++i) {
-            if (pages_[i].present && !pages_[i].protect) throw std::logic_error("dropped a page that can be written to");
+            if (pages_[i].present && !pages_[i].protect)
+                throw std::logic_error("dropped a page that can be written to");
             pages_[i].present = false;
         }
     }
@@ -202,7 +210,8 @@ class ModelSpace : public client::pager::AddressSpace {
         thread.page = page;
         thread.count = count;
         ++changes_;
-        for (uint32_t i = page; i < page + count; ++i) ++pages_[i].removing;
+        for (uint32_t i = page; i < page + count; ++i)
+            ++pages_[i].removing;
         events_.push_back({{Kind::removed, false, page, count}, index(thread)});
     }
 
@@ -225,8 +234,9 @@ class ModelSpace : public client::pager::AddressSpace {
         Page& page = pages_[thread.page];
         if (!page.present || (thread.write && page.protect)) {
             thread.waiting = true;
-            events_.push_back({{page.present ? Kind::protection : Kind::missing, thread.write, thread.page, 1},
-                               index(thread)});
+            events_.push_back(
+                {{page.present ? Kind::protection : Kind::missing, thread.write, thread.page, 1},
+                 index(thread)});
             return;
         }
         ++accesses_;
@@ -250,7 +260,8 @@ class ModelSpace : public client::pager::AddressSpace {
 
     Status set_protection(uint32_t first, uint32_t count, bool on) {
         if (busy()) return Status::busy;
-        for (uint32_t i = first; i < first + count; ++i) pages_[i].protect = on;
+        for (uint32_t i = first; i < first + count; ++i)
+            pages_[i].protect = on;
         if (!on) wake(first, count);
         return Status::ok;
     }

@@ -41,7 +41,8 @@ BOOST_AUTO_TEST_CASE(marks_and_state_are_apart) {
     map.set_free_pending(1, false);
     BOOST_TEST(!map.queued(1));
     BOOST_TEST((map.state(1) == PageState::storing_removed));
-    for (int i = 0; i < 3; ++i) BOOST_TEST(map.take_write_prediction(1));
+    for (int i = 0; i < 3; ++i)
+        BOOST_TEST(map.take_write_prediction(1));
     BOOST_TEST(!map.take_write_prediction(1));
     BOOST_TEST((map.state(1) == PageState::storing_removed));
     BOOST_TEST(!map.queued(0));
@@ -52,7 +53,8 @@ BOOST_AUTO_TEST_CASE(the_queue_is_in_order_and_holds_a_page_once) {
     PageMap map(4);
     ResidentQueue queue(map);
     for (int round = 0; round < 5; ++round) {
-        for (const uint32_t page : {2u, 0u, 2u, 3u, 1u, 0u}) queue.push(page);
+        for (const uint32_t page : {2u, 0u, 2u, 3u, 1u, 0u})
+            queue.push(page);
         BOOST_TEST(queue.size() == 4u);
         BOOST_TEST(queue.pop() == 2u);
         BOOST_TEST(queue.pop() == 0u);
@@ -85,7 +87,8 @@ BOOST_AUTO_TEST_CASE(frees_go_out_as_ranges_without_what_was_cancelled) {
     PageMap map(64);
     FreeList frees(map);
     CountingStore store;
-    for (const uint32_t page : {9u, 3u, 5u, 4u, 10u, 4u, 20u}) frees.add(page);
+    for (const uint32_t page : {9u, 3u, 5u, 4u, 10u, 4u, 20u})
+        frees.add(page);
     frees.cancel(20);  // stored again
     frees.cancel(9);
     frees.add(9);  // and freed again
@@ -93,7 +96,8 @@ BOOST_AUTO_TEST_CASE(frees_go_out_as_ranges_without_what_was_cancelled) {
     const std::vector<std::pair<uint64_t, uint32_t>> expected = {{3, 3}, {9, 2}};
     BOOST_TEST((store.ranges == expected));
     BOOST_TEST(frees.size() == 0u);
-    for (uint32_t page = 0; page < 64; ++page) BOOST_TEST(!map.free_pending(page));
+    for (uint32_t page = 0; page < 64; ++page)
+        BOOST_TEST(!map.free_pending(page));
 }
 
 BOOST_AUTO_TEST_CASE(frees_that_find_no_room_stay) {
@@ -101,7 +105,8 @@ BOOST_AUTO_TEST_CASE(frees_that_find_no_room_stay) {
     FreeList frees(map);
     CountingStore store;
     store.room = 1;
-    for (const uint32_t page : {1u, 3u, 5u}) frees.add(page);
+    for (const uint32_t page : {1u, 3u, 5u})
+        frees.add(page);
     BOOST_TEST(frees.flush(store, 0) == 1u);
     BOOST_TEST(frees.size() == 2u);
     BOOST_TEST(!map.free_pending(1));
@@ -142,7 +147,8 @@ BOOST_AUTO_TEST_CASE(walks_are_recognised_in_both_directions) {
 BOOST_AUTO_TEST_CASE(interleaved_walks_do_not_disturb_each_other) {
     StreamDetector detector;
     std::vector<uint32_t> at;
-    for (uint32_t i = 0; i < 12; ++i) at.push_back(i * 10000);
+    for (uint32_t i = 0; i < 12; ++i)
+        at.push_back(i * 10000);
     uint32_t fetched = 0;
     for (int round = 0; round < 20; ++round) {
         for (uint32_t& page : at) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The whole pager against a model of the kernel and of a program with threads (model_space.h) and far memory that completes late:
-// no thread ever sees a wrong byte, local memory stays under its limit, and at the end there is one live copy of each page.
+// The whole pager against a model of the kernel and of a program with threads (model_space.h) and far memory
+// that completes late: no thread ever sees a wrong byte, local memory stays under its limit, and at the end
+// there is one live copy of each page.
 #define BOOST_TEST_MODULE pager
 #include <boost/test/unit_test.hpp>
 
@@ -56,7 +57,8 @@ void run(const Shape& shape, std::mt19937_64& random) {
 
     uint32_t most = 0;
     for (uint32_t step = 0; step < shape.steps; ++step) {
-        for (uint64_t n = random() % 4; n > 0; --n) space.run_thread(shape.habits);
+        for (uint64_t n = random() % 4; n > 0; --n)
+            space.run_thread(shape.habits);
         pager.step();
         if (step % 16 == 0) most = std::max(most, space.present_pages());
         if (step % 4096 == 0) settle(pager, space);
@@ -93,8 +95,13 @@ BOOST_AUTO_TEST_CASE(threads_never_see_a_wrong_byte) {
     auto random = lagan::test::seeded_random();
     for (const bool prefetch : {false, true}) {
         for (const uint32_t delay : {0u, 3u, 40u}) {
-            run({2000, 6, 16 + static_cast<uint32_t>(random() % 200), delay, prefetch,
-                 {300, 50, 20, false}, steps(60000)},
+            run({2000,
+                 6,
+                 16 + static_cast<uint32_t>(random() % 200),
+                 delay,
+                 prefetch,
+                 {300, 50, 20, false},
+                 steps(60000)},
                 random);
         }
     }

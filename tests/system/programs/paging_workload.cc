@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A program whose heap can be far memory, and which checks every byte that it reads back: paging_workload MODE [MIB]. Exit status
-// 0: all was right; 1: a wrong byte, told on standard output.
+// A program whose heap can be far memory, and which checks every byte that it reads back: paging_workload
+// MODE [MIB]. Exit status 0: all was right; 1: a wrong byte, told on standard output.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -39,7 +39,8 @@ uint64_t pattern(uint64_t page, uint64_t version, size_t word) {
 }
 
 void write_page(uint64_t* page, uint64_t number, uint64_t version) {
-    for (size_t word = 0; word < kWords; ++word) page[word] = pattern(number, version, word);
+    for (size_t word = 0; word < kWords; ++word)
+        page[word] = pattern(number, version, word);
 }
 
 void check_page(const uint64_t* page, uint64_t number, uint64_t version) {
@@ -58,7 +59,8 @@ uint64_t* far_pages(size_t pages) {
     return static_cast<uint64_t*>(memory);
 }
 
-// Threads that each own every n-th page, read and write them at random and in order, and read single words of the others'.
+// Threads that each own every n-th page, read and write them at random and in order, and read single words of
+// the others'.
 void random_access(size_t mib, unsigned threads) {
     const size_t pages = mib * 256;
     uint64_t* memory = far_pages(pages);
@@ -81,8 +83,10 @@ void random_access(size_t mib, unsigned threads) {
             }
         });
     }
-    for (std::thread& thread : running) thread.join();
-    for (size_t number = 0; number < pages; ++number) check_page(memory + number * kWords, number, versions[number]);
+    for (std::thread& thread : running)
+        thread.join();
+    for (size_t number = 0; number < pages; ++number)
+        check_page(memory + number * kWords, number, versions[number]);
     std::free(memory);
 }
 
@@ -103,7 +107,8 @@ void heap(size_t mib) {
     };
     const auto fill = [](Block& block, uint8_t value) {
         block.fill = value;
-        for (size_t i = 0; i < block.size; ++i) block.bytes[i] = static_cast<uint8_t>(value + i / 61);
+        for (size_t i = 0; i < block.size; ++i)
+            block.bytes[i] = static_cast<uint8_t>(value + i / 61);
     };
     for (int step = 0; step < 40000; ++step) {
         const size_t size = 1 + random() % (size_t{1} << (4 + random() % 16));
@@ -125,7 +130,8 @@ void heap(size_t mib) {
                 blocks.pop_back();
             }
         } else {
-            Block block{static_cast<uint8_t*>(random() % 4 == 0 ? std::calloc(1, size) : std::malloc(size)), size, 0};
+            Block block{static_cast<uint8_t*>(random() % 4 == 0 ? std::calloc(1, size) : std::malloc(size)),
+                        size, 0};
             fill(block, static_cast<uint8_t>(random()));
             total += size;
             blocks.push_back(block);
@@ -163,12 +169,14 @@ void discard(size_t mib) {
         const size_t gone = first + random() % count;
         const size_t gone_count = 1 + random() % (first + count - gone);
         if (madvise(memory + gone * kWords, gone_count * kPage, MADV_DONTNEED) != 0) wrong("madvise", gone);
-        for (size_t number = gone; number < gone + gone_count; ++number) versions[number] = 0;
+        for (size_t number = gone; number < gone + gone_count; ++number)
+            versions[number] = 0;
         check_page(memory + gone * kWords, gone, 0);
     }
     stop = true;
     other.join();
-    for (size_t number = 0; number < pages; ++number) check_page(memory + number * kWords, number, versions[number]);
+    for (size_t number = 0; number < pages; ++number)
+        check_page(memory + number * kWords, number, versions[number]);
     std::free(memory);
 }
 
@@ -178,10 +186,12 @@ void grow(size_t mib) {
         std::vector<uint64_t*> parts;
         for (size_t part = 0; part < mib; ++part) {
             parts.push_back(far_pages(256));
-            for (size_t i = 0; i < 256; ++i) write_page(parts.back() + i * kWords, part * 256 + i, 1);
+            for (size_t i = 0; i < 256; ++i)
+                write_page(parts.back() + i * kWords, part * 256 + i, 1);
         }
         for (size_t part = 0; part < mib; ++part) {
-            for (size_t i = 0; i < 256; ++i) check_page(parts[part] + i * kWords, part * 256 + i, 1);
+            for (size_t i = 0; i < 256; ++i)
+                check_page(parts[part] + i * kWords, part * 256 + i, 1);
             std::free(parts[part]);
         }
         usleep(300000);
@@ -196,11 +206,13 @@ void file_io(size_t mib) {
     const int file = mkstemp(name);
     if (file < 0) wrong("mkstemp", 0);
     unlink(name);
-    for (size_t number = 0; number < pages; ++number) write_page(memory + number * kWords, number, 1);
+    for (size_t number = 0; number < pages; ++number)
+        write_page(memory + number * kWords, number, 1);
     const auto transfer = [&](auto call) {
         const size_t step = 37 * 1000;
         for (size_t at = 0; at < pages * kPage;) {
-            const ssize_t done = call(file, reinterpret_cast<char*>(memory) + at, std::min(step, pages * kPage - at));
+            const ssize_t done =
+                call(file, reinterpret_cast<char*>(memory) + at, std::min(step, pages * kPage - at));
             if (done <= 0) wrong("file", at);
             at += static_cast<size_t>(done);
         }
@@ -209,14 +221,16 @@ void file_io(size_t mib) {
     std::memset(memory, 0xff, pages * kPage);
     lseek(file, 0, SEEK_SET);
     transfer(read);
-    for (size_t number = 0; number < pages; ++number) check_page(memory + number * kWords, number, 1);
+    for (size_t number = 0; number < pages; ++number)
+        check_page(memory + number * kWords, number, 1);
 }
 
 // A child made by fork alone must not see wrong bytes; the parent must not notice it.
 void fork_child(size_t mib) {
     const size_t pages = mib * 256;
     uint64_t* memory = far_pages(pages);
-    for (size_t number = 0; number < pages; ++number) write_page(memory + number * kWords, number, 1);
+    for (size_t number = 0; number < pages; ++number)
+        write_page(memory + number * kWords, number, 1);
     const pid_t child = fork();
     if (child == 0) {
         for (size_t number = 0; number < pages; ++number) {
@@ -233,7 +247,8 @@ void fork_child(size_t mib) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 1) wrong("forked child's memory", 0);
     // Programs that it starts are none of this.
     if (std::system("exit 3") != 3 << 8) wrong("system()", 0);
-    for (size_t number = 0; number < pages; ++number) check_page(memory + number * kWords, number, 1);
+    for (size_t number = 0; number < pages; ++number)
+        check_page(memory + number * kWords, number, 1);
 }
 
 // Asks for more than there is: NULL, and everything that it was given still right.
@@ -252,7 +267,8 @@ void exhaust(size_t) {
         if (blocks[i][0] != i || blocks[i][kBlock / 8 - 1] != ~i) wrong("block", i);
     }
     std::printf("got %zu MiB\n", blocks.size());
-    for (uint64_t* block : blocks) std::free(block);
+    for (uint64_t* block : blocks)
+        std::free(block);
 }
 
 void wait_for_term(size_t mib) {
@@ -262,7 +278,8 @@ void wait_for_term(size_t mib) {
     signal(SIGTERM, [](int) { ended = 1; });
     std::printf("waiting\n");
     std::fflush(stdout);
-    while (ended == 0) usleep(1000);
+    while (ended == 0)
+        usleep(1000);
     check_page(memory, 1, 1);
     std::exit(7);
 }
@@ -272,19 +289,29 @@ void wait_for_term(size_t mib) {
 int main(int argc, char** argv) {
     const std::string mode = argc > 1 ? argv[1] : "";
     const size_t mib = argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 16;
-    if (mode == "random") random_access(mib, 1);
-    else if (mode == "threads") random_access(mib, 8);
-    else if (mode == "heap") heap(mib);
-    else if (mode == "discard") discard(mib);
-    else if (mode == "grow") grow(mib);
-    else if (mode == "file") file_io(mib);
-    else if (mode == "fork") fork_child(mib);
-    else if (mode == "exhaust") exhaust(mib);
-    else if (mode == "wait") wait_for_term(mib);
+    if (mode == "random")
+        random_access(mib, 1);
+    else if (mode == "threads")
+        random_access(mib, 8);
+    else if (mode == "heap")
+        heap(mib);
+    else if (mode == "discard")
+        discard(mib);
+    else if (mode == "grow")
+        grow(mib);
+    else if (mode == "file")
+        file_io(mib);
+    else if (mode == "fork")
+        fork_child(mib);
+    else if (mode == "exhaust")
+        exhaust(mib);
+    else if (mode == "wait")
+        wait_for_term(mib);
     else if (mode == "exec") {
         // The heap of this image is full of what the next one must not see.
         uint64_t* memory = far_pages(mib * 256);
-        for (size_t number = 0; number < mib * 256; ++number) write_page(memory + number * kWords, number, 1);
+        for (size_t number = 0; number < mib * 256; ++number)
+            write_page(memory + number * kWords, number, 1);
         execl(argv[0], argv[0], "random", argc > 2 ? argv[2] : "16", nullptr);
         return 2;
     } else {
