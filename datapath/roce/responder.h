@@ -49,6 +49,7 @@ inline void advance(Engine& engine, Qp& qp, const Packet& packet) {
     Responder& r = qp.responder;
     r.expected_psn = psn_add(r.expected_psn, 1);
     r.nak_sent = false;
+    r.nak_due = 0;  // one that still waits behind READ responses is out of date
     if (packet.bth->ack_requested()) {
         r.ack_due = true;
         engine.activate(qp);
