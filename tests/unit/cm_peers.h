@@ -14,6 +14,7 @@
 #include "datapath/cm/datagram.h"
 #include "datapath/roce/icrc.h"
 #include "tests/unit/control_fixture.h"
+#include "tests/unit/pcap_reader.h"
 
 namespace lagan::test {
 
@@ -226,6 +227,51 @@ inline Frame datagram(const roce::CmMessage& message, uint8_t from, uint8_t to, 
     Frame frame(bytes, bytes + packet->data_len);
     rte_pktmbuf_free(packet);
     return frame;
+}
+
+// The REQ of host 2 to host 1 in rxe-rping.pcap.
+inline Frame captured_req() {
+    for (const Frame& frame : read_capture("rxe-rping.pcap")) {
+        roce::Packet packet{};
+        if (roce::decode(frame.data(), static_cast<uint32_t>(frame.size()), packet).result ==
+                roce::DecodeResult::punt &&
+            packet.info != nullptr) {
+            return frame;
+        }
+    }
+    throw std::runtime_error("no CM message in rxe-rping.pcap");
+}
+
+inline roce::CmRequest good_request() {
+    return body_in<roce::CmRequest>(captured_req());
+}
+
+// Host 1's answers to a message from host 2.
+inline std::vector<roce::CmMessage> answers(Network& network, const roce::CmMessage& message) {
+    network.server.feed(datagram(message, 2, 1), network.now_us);
+    std::vector<roce::CmMessage> all;
+    while (!network.server.io.sent.empty())
+        all.push_back(message_in(network.server.io.take()));
+    return all;
+}
+
+template <typename Body>
+Body only_answer(Network& network, const roce::CmMessage& message) {
+    const auto all = answers(network, message);
+    BOOST_REQUIRE_EQUAL(all.size(), 1U);
+    BOOST_TEST(all[0].transaction_id == message.transaction_id);
+    BOOST_REQUIRE(std::holds_alternative<Body>(all[0].body));
+    return std::get<Body>(all[0].body);
+}
+
+inline roce::CmReadyToUse rtu_for(const roce::CmReply& rep) {
+    return {.local_comm_id = rep.remote_comm_id, .remote_comm_id = rep.local_comm_id};
+}
+
+inline roce::CmDisconnectRequest dreq_for(const roce::CmReply& rep) {
+    return {.local_comm_id = rep.remote_comm_id,
+            .remote_comm_id = rep.local_comm_id,
+            .remote_qpn = rep.local_qpn};
 }
 
 }  // namespace lagan::test
