@@ -3,7 +3,6 @@
 
 #include <rte_launch.h>
 #include <rte_malloc.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
@@ -34,8 +33,20 @@ void plan_cpus(Appliance& a) {
     for (const std::string& line : describe(a.plan)) spdlog::info("plan: {}", line);
 }
 
+// Early: what is wrong with them is better said before memory is committed.
+void look_at_ports(Appliance& a) {
+    for (size_t i = 0; i < a.options.ports.size(); ++i) {
+        const PortOptions& port = a.options.ports[i];
+        prepare_port(port);
+        a.devices.push_back(device_arguments(port, i, a.queues_of(port)));
+    }
+}
+
 void read_key(Appliance& a) {
-    std::filesystem::create_directories(a.options.node.state_dir);
+    const std::filesystem::path& directory = a.options.node.state_dir;
+    if (std::filesystem::create_directories(directory)) {
+        std::filesystem::permissions(directory, std::filesystem::perms::owner_all);
+    }
     a.key = std::make_unique<GrantKey>(GrantKey::load_or_create(a.options.node.state_dir / "grant.key"));
 }
 
@@ -56,18 +67,13 @@ void discard_arena(Appliance& a) {
 void init_eal(Appliance& a) {
     const auto engine_count = static_cast<uint32_t>(a.plan.pollers.size());
     a.engine_options = size_engine(a.options, a.arena->frames().size() / memory::kPageBytes, engine_count);
-    for (size_t i = 0; i < a.options.ports.size(); ++i) {
-        const PortOptions& port = a.options.ports[i];
-        prepare_port(port);
-        a.devices.push_back(device_arguments(port, i, a.queues_of(port)));
-    }
     const uint64_t bytes = eal_memory_bytes(a.engine_options, engine_count);
     const bool huge = use_huge_pages(a.options.memory.huge_pages, bytes, free_huge_page_bytes());
     start_eal(eal_arguments({.lcores = a.plan,
                              .devices = a.devices,
                              .memory_bytes = bytes,
                              .huge_pages = huge,
-                             .file_prefix = "lagan-" + std::to_string(getpid()),
+                             .file_prefix = "lagan-" + a.options.node.name,
                              .log_level = a.options.log.level}));
     spdlog::info("DPDK: {} for packets on {} pages", format_size(bytes), huge ? "huge" : "4 KiB");
 }
@@ -199,6 +205,7 @@ struct Step {
 
 constexpr Step kSteps[] = {
     {"lcore plan", plan_cpus, nothing},
+    {"a look at the ports", look_at_ports, nothing},
     {"grant key", read_key, nothing},
     {"arena", make_arena, discard_arena},
     {"DPDK", init_eal, [](Appliance&) { stop_eal(); }},

@@ -7,6 +7,7 @@
 #include <rte_errno.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 
@@ -112,6 +113,11 @@ void start_eal(const std::vector<std::string>& arguments) {
                                          advice(error), fmt::join(arguments, " ")));
 }
 
-void stop_eal() { rte_eal_cleanup(); }
+void stop_eal() {
+    const std::filesystem::path left_behind = rte_eal_get_runtime_dir();
+    rte_eal_cleanup();
+    std::error_code not_empty;
+    std::filesystem::remove(left_behind, not_empty);
+}
 
 }  // namespace lagan::appliance

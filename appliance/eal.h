@@ -17,7 +17,7 @@ struct EalRequest {
     std::vector<DeviceArguments> devices;
     uint64_t memory_bytes = 0;  // for mbufs, rings and drivers
     bool huge_pages = false;
-    std::string file_prefix;    // unique on the machine
+    std::string file_prefix;    // of EAL's directory, which stays empty
     LogLevel log_level = LogLevel::info;
 };
 
