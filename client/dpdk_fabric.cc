@@ -46,7 +46,7 @@ DpdkFabric::~DpdkFabric() {
 }
 
 void DpdkFabric::connect(const DpdkConnectOptions& options) {
-    bool done = false;
+    bool done = false, asked_in_vain = false;
     std::string refused;
     cm::ConnectParams params;
     params.path.port_id = host_->port_id();
@@ -60,6 +60,7 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
         done = true;
         if (result.status == cm::ConnectStatus::established) {
             qpn_ = result.qpn;
+            if (result.attributes.initiator_depth == 0) refused = "the appliance refuses every READ (depth 0)";
             welcome(result.private_data);
         } else if (result.status == cm::ConnectStatus::rejected) {
             const auto text = reinterpret_cast<const char*>(result.private_data.data());
@@ -67,6 +68,7 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
                                   static_cast<unsigned>(result.reason),
                                   std::string(text, strnlen(text, result.private_data.size())));
         } else {
+            asked_in_vain = true;
             refused =
                 fmt::format("no connection to {}: {}", options.remote_address, cm::to_string(result.status));
         }
@@ -75,13 +77,13 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
     // time is up.
     const auto end = Clock::now() + options.timeout;
     do {
-        done = false;
+        done = asked_in_vain = false;
         refused.clear();
         host_->control().connect(params, answered);
         while (!done)
             host_->poll();
-    } while (qpn_ == 0 && Clock::now() < end && refused.find("refuses") == std::string::npos);
-    if (qpn_ == 0) throw std::runtime_error(refused);
+    } while (asked_in_vain && Clock::now() < end);
+    if (!refused.empty()) throw std::runtime_error(refused);
     qp_ = host_->qps().find(qpn_);
     if (qp_ == nullptr) throw std::runtime_error("the connection was closed as soon as it was made");
     qp_->context = this;

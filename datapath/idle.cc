@@ -2,11 +2,16 @@
 #include "datapath/idle.h"
 
 #include <rte_cycles.h>
+#include <sys/prctl.h>
 
 #include <chrono>
 #include <thread>
 
 namespace lagan {
+
+Idler::Idler(Engine& engine) : engine_(engine), spin_cycles_(kSpinUs * engine.tsc_per_us) {
+    prctl(PR_SET_TIMERSLACK, 1000UL);  // ns; 50 us by default, which would double kSleepUs
+}
 
 void Idler::maybe_sleep() {
     if (idle_since_ == 0) {

@@ -16,7 +16,8 @@ class Idler {
     static constexpr uint32_t kSpinUs = 200;
     static constexpr uint32_t kSleepUs = 50;
 
-    explicit Idler(Engine& engine) : engine_(engine), spin_cycles_(kSpinUs * engine.tsc_per_us) {}
+    // Called by the thread that polls: asks the kernel for sleeps as short as they are meant.
+    explicit Idler(Engine& engine);
 
     void after_poll(uint32_t work) {
         if (work != 0) {
