@@ -76,7 +76,8 @@ bool free_some(Engine& engine, Qp& qp, memory::Region& region, const Message& me
         const PageRange& range = ranges_of(message)[r.capsule_range];
         const uint64_t first = range.first_page;
         while (r.capsule_page < range.page_count) {
-            if (budget == 0 || retire.room() == 0) return false;
+            // Half of the room is left for WRITEs, which are dropped without any.
+            if (budget == 0 || retire.room() <= retire.pending()) return false;
             budget--;
             if (memory::clear_page(region, retire, *engine.shared.budget, first + r.capsule_page))
                 r.capsule_freed++;

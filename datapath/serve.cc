@@ -26,7 +26,8 @@ static uint32_t take_turn(Engine& engine, Qp& qp) {
 }
 
 static bool has_more(Engine& engine, Qp& qp) {
-    if (qp.responder.reads_due()) return true;
+    const Responder& r = qp.responder;
+    if (r.reads_due() || r.ack_due || r.nak_due != 0) return true;
     if (engine.options.serve_capsules && qp.state == QpState::ready && !qp.responder.received.empty()) return true;
     return roce::can_send(qp);
 }
@@ -46,6 +47,9 @@ uint32_t serve_active(Engine& engine) {
             engine.active.pop_back();
         }
     }
+    // Another QP comes first next time: the first ones may fill the tx batch.
+    if (engine.active_cursor >= engine.active.size()) engine.active_cursor = 0;
+    engine.active_cursor++;
     return work;
 }
 

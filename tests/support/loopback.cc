@@ -126,7 +126,7 @@ Loopback::Loopback(const LoopbackOptions& wanted) : options(wanted), random(want
                                                                    .frame_bytes = options.frame_bytes});
     frames = std::make_unique<memory::FramePool>(arena->frames(), arena->frame_meta());
     rkeys = std::make_unique<memory::RkeyTable>(1024);
-    server_rcu = make_rcu(1);
+    server_rcu = make_rcu(2);  // one more than the engine: tests play a second lcore
     client_rcu = make_rcu(1);
     regions = std::make_unique<memory::RegionTable>(*arena, *frames, *rkeys, server_rcu, 1024);
     server_qps = std::make_unique<QpTable>(256, server_rcu);
