@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-#include "appliance/engine_link.h"
+#include "datapath/cm/engine_binding.h"
 #include "appliance/grant.h"
 #include "datapath/cm/connect_types.h"
 #include "datapath/memory/region_table.h"
@@ -16,7 +16,7 @@ namespace lagan::appliance {
 // Control thread only. Everything it is given outlives it.
 class Admission {
   public:
-    Admission(const GrantKey& key, memory::RegionTable& regions, EngineLink& engines, uint32_t responder_resources)
+    Admission(const GrantKey& key, memory::RegionTable& regions, cm::EngineBinding& engines, uint32_t responder_resources)
         : key_(key), regions_(regions), engines_(engines), responder_resources_(static_cast<uint8_t>(responder_resources)) {}
 
     // Accepted: the reply carries capsule::Welcome. Refused: a REJ of reason 28 whose private data is the reason in words.
@@ -32,7 +32,7 @@ class Admission {
 
     const GrantKey& key_;
     memory::RegionTable& regions_;
-    EngineLink& engines_;
+    cm::EngineBinding& engines_;
     const uint8_t responder_resources_;
     std::array<uint64_t, kGrantErrors + 1> refused_{};
 };

@@ -122,12 +122,14 @@ void drop_engines(Appliance& a) {
 void open_ports(Appliance& a) {
     const size_t arena_page = a.arena->huge_pages() ? kHugePageBytes : kSmallPageBytes;
     for (size_t i = 0; i < a.options.ports.size(); ++i) {
+        // Ports start at different engines, so that several with one queue each are spread over the lcores.
+        const auto engine_of = [&](size_t queue) -> Engine& { return *a.engines[(i + queue) % a.engines.size()]; };
         std::vector<rte_mempool*> pools;
-        for (uint32_t queue = 0; queue < a.queues_of(a.options.ports[i]); ++queue) pools.push_back(a.engines[queue]->rx_pool());
+        for (uint32_t queue = 0; queue < a.queues_of(a.options.ports[i]); ++queue) pools.push_back(engine_of(queue).rx_pool());
         a.ports.push_back(std::make_unique<Port>(a.options.ports[i], a.devices[i], pools));
         Port& port = *a.ports.back();
         port.map_for_dma(a.arena->frames(), arena_page);
-        for (uint16_t queue = 0; queue < port.queues(); ++queue) a.engines[queue]->add_port(port.id(), queue, port.linear());
+        for (uint16_t queue = 0; queue < port.queues(); ++queue) engine_of(queue).add_port(port.id(), queue, port.linear());
         spdlog::info("{}", port.describe());
     }
 }
@@ -160,11 +162,13 @@ void stop_polling(Appliance& a) {
 }
 
 void make_control_plane(Appliance& a) {
-    a.link = std::make_unique<EngineLink>(*a.qps, a.engines);
-    a.admission = std::make_unique<Admission>(*a.key, *a.regions, *a.link, a.options.rdma.responder_resources);
+    std::vector<Engine*> engines;
+    for (const auto& engine : a.engines) engines.push_back(engine.get());
+    a.binding = std::make_unique<cm::EngineBinding>(*a.qps, std::move(engines));
+    a.admission = std::make_unique<Admission>(*a.key, *a.regions, *a.binding, a.options.rdma.responder_resources);
     std::vector<net::PortConfig> configs;
     for (const auto& port : a.ports) configs.push_back(port->config());
-    a.control_plane = std::make_unique<cm::ControlPlane>(*a.link, std::move(configs), *a.link, cm::CmOptions{}, log_sink());
+    a.control_plane = std::make_unique<cm::ControlPlane>(*a.binding, std::move(configs), *a.binding, cm::CmOptions{}, log_sink());
     a.control_plane->connections().listen(a.options.rdma.service_port, [&a](const cm::ConnectRequest& request) {
         const auto now = std::chrono::system_clock::now().time_since_epoch();
         return a.admission->decide(request, static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()));
@@ -175,7 +179,7 @@ void drop_control_plane(Appliance& a) {
     close_connections(a);
     a.control_plane.reset();
     a.admission.reset();
-    a.link.reset();
+    a.binding.reset();
 }
 
 void open_api(Appliance& a) {

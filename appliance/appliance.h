@@ -12,7 +12,6 @@
 
 #include "appliance/admission.h"
 #include "appliance/control_queue.h"
-#include "appliance/engine_link.h"
 #include "appliance/grant.h"
 #include "appliance/http_server.h"
 #include "appliance/lcore_plan.h"
@@ -55,7 +54,7 @@ struct Appliance {
     std::vector<std::unique_ptr<Engine>> engines;  // by poll lcore of the plan
     std::vector<std::unique_ptr<Port>> ports;
     std::atomic<bool> stop_polling{false};  // atomic: lcores read it
-    std::unique_ptr<EngineLink> link;
+    std::unique_ptr<cm::EngineBinding> binding;
     std::unique_ptr<Admission> admission;
     std::unique_ptr<cm::ControlPlane> control_plane;
     uint64_t failed_closed = 0;    // connections closed because their queue pair had failed

@@ -23,7 +23,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr uint32_t kPuntBurst = 32;
 constexpr int kTickMs = 1;  // punted packets wait in a ring that cannot wake anybody
 constexpr auto kTidyEvery = 1s;
 constexpr auto kCloseWithin = 1s;
@@ -32,16 +31,7 @@ uint64_t now_us() {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch()).count());
 }
 
-void serve_packets(Appliance& a) {
-    const uint64_t now = now_us();
-    std::array<rte_mbuf*, kPuntBurst> packets;
-    for (const auto& engine : a.engines) {
-        const uint32_t count = engine->take_punted(packets.data(), kPuntBurst);
-        for (uint32_t i = 0; i < count; ++i) a.control_plane->on_punted(packets[i], now);
-    }
-    a.control_plane->tick(now);
-    a.qps->reap();
-}
+void serve_packets(Appliance& a) { a.binding->serve(*a.control_plane, now_us()); }
 
 // Ends connections whose peer is not going to. A failed queue pair is kept for one round, to repeat its NAK when the peer
 // asks again. The other end of a vhost or memif link is a process: when it has gone, so have its connections.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Joins the connection manager to the engines: its packets leave through an engine that polls the port, its
-// queue pairs live in the QP table. Control thread.
+// queue pairs live in the QP table. Control thread only; table and engines outlive it.
 #pragma once
 
-#include <map>
+#include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "datapath/cm/control_plane.h"
@@ -14,11 +15,18 @@
 
 namespace lagan::cm {
 
-// `engines` by index. They and the table outlive the binding.
 class EngineBinding final : public net::PacketIo, public QpProvider {
   public:
+    // `engines` by index.
     EngineBinding(QpTable& table, std::vector<Engine*> engines)
         : table_(table), engines_(std::move(engines)) {}
+
+    // An engine that polls the port; they take turns. The port must be polled by one at least.
+    uint32_t choose_engine(uint16_t port_id);
+
+    // Hands what the engines punted to the control plane, drives its timers, frees queue pairs that are gone.
+    // Returns how many packets there were. Call every few milliseconds or more often.
+    uint32_t serve(ControlPlane& control, uint64_t now_us);
 
     rte_mbuf* allocate() override { return engines_.front()->allocate_for_control(); }
     void transmit(uint16_t port_id, rte_mbuf* packet) override;
@@ -29,21 +37,13 @@ class EngineBinding final : public net::PacketIo, public QpProvider {
     void destroy(uint32_t qpn) override { table_.destroy(qpn); }
     bool has_received(uint32_t qpn) override;
 
-    // Hands what the engines punted to the control plane, closes connections whose queue pair has failed,
-    // frees queue pairs that are gone, drives timers. Returns how many packets there were. Call every few
-    // milliseconds or more often.
-    uint32_t serve(ControlPlane& control, uint64_t now_us);
-
   private:
-    void close_failed(ControlPlane& control, uint64_t now_us);
+    static constexpr uint64_t kTickUs = 1000;
 
-    static constexpr uint64_t kHousekeepingUs = 1000;
-    static constexpr uint64_t kFailedGraceUs =
-        500'000;  // a failed queue pair repeats its last NAK for so long
     QpTable& table_;
     std::vector<Engine*> engines_;
-    std::map<uint32_t, uint64_t> failed_;  // QPN → when it is closed
-    uint64_t next_housekeeping_us_ = 0;
+    uint32_t turn_ = 0;
+    uint64_t next_tick_us_ = 0;
 };
 
 }  // namespace lagan::cm
