@@ -2,6 +2,7 @@
 #include "client/run/run_command.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <array>
@@ -84,7 +85,12 @@ class Run {
         while (!ended_) {
             const bool worked = pager_.step();
             const Clock::time_point now = Clock::now();
-            if (worked) last_work = now;
+            if (worked) {
+                last_work = now;
+            } else {
+                // Who shares this CPU may be the very one that is waited for: the program, or an appliance on this machine.
+                sched_yield();
+            }
             if (pager_.quiet() && now - last_work > kSpin) {
                 look_around(kSleepMs);
                 last_look = Clock::now();
