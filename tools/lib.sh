@@ -13,6 +13,9 @@ lagan_begin=$SECONDS
 # Debian's own meson and python3: another python3 first in PATH lacks the packages that setup installs.
 export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 
+# The compiler's cache serves another clone of the same text as well.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR-$lagan_root} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR-1}
+
 if [[ -t 2 && ${TERM:-dumb} != dumb && -z ${NO_COLOR:-} ]]; then
     lagan_bold=$'\e[1m' lagan_red=$'\e[31m' lagan_dim=$'\e[2m' lagan_plain=$'\e[0m'
 else
