@@ -55,12 +55,14 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
     params.private_data = options.grant;
     params.mtu_bytes = cm::largest_path_mtu(host_->mtu());
     params.initiator_depth = 64;
-    params.ack_timeout = 14;
+    params.ack_timeout =
+        15;  // 134 ms; with all retries, an appliance may be still for 3.6 s before it is given up
     const auto answered = [&](const cm::ConnectResult& result) {
         done = true;
         if (result.status == cm::ConnectStatus::established) {
             qpn_ = result.qpn;
-            if (result.attributes.initiator_depth == 0) refused = "the appliance refuses every READ (depth 0)";
+            if (result.attributes.initiator_depth == 0)
+                refused = "the appliance refuses every READ (depth 0)";
             welcome(result.private_data);
         } else if (result.status == cm::ConnectStatus::rejected) {
             const auto text = reinterpret_cast<const char*>(result.private_data.data());

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Timers, going back, and giving up.
 // lagan: hot-path
+#include <algorithm>
+
 #include "datapath/roce/requester.h"
 #include "datapath/roce/responder.h"
 
 namespace lagan::roce {
+
+// A timer may run up to 4 times its nominal length (IBA 9.7.6.1.3). Each try without an answer doubles it
+// that far: the first loss is mended soon, and a peer that does not get the processor for a second or two is
+// not given up.
+inline constexpr uint32_t kMaxBackoffShift = 2;
 
 const char* to_string(WorkStatus status) {
     switch (status) {
@@ -32,7 +39,8 @@ void arm_timer(Engine& engine, Qp& qp) {
     Requester& q = qp.requester;
     if (q.timeout_tsc == 0) return;
     q.timer_armed = true;
-    q.deadline_tsc = engine.now_tsc + q.timeout_tsc;
+    const uint32_t tries = qp.retry_count - q.retries_left;
+    q.deadline_tsc = engine.now_tsc + (q.timeout_tsc << std::min(tries, kMaxBackoffShift));
     engine.watch_timer(qp);
 }
 
