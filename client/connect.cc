@@ -8,6 +8,7 @@
 
 #include <boost/algorithm/hex.hpp>
 #include <iterator>
+#include <random>
 #include <stdexcept>
 
 #include "client/dpdk_fabric.h"
@@ -39,6 +40,14 @@ static std::string without_prefix(const std::string& address) {
     return address.substr(0, address.find('/'));
 }
 
+// Locally administered. The device would choose one as well, but tell the user about it as an error.
+static std::string any_mac() {
+    std::random_device random;
+    const uint32_t high = random(), low = random();
+    return fmt::format("02:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", high >> 8 & 0xff, high & 0xff,
+                       low >> 16 & 0xff, low >> 8 & 0xff, low & 0xff);
+}
+
 static LocalPort local_port(const json& port, uint16_t service_port) {
     LocalPort local;
     local.name = port.at("name").get<std::string>();
@@ -48,8 +57,8 @@ static LocalPort local_port(const json& port, uint16_t service_port) {
     local.local_address = port.at("peer_address").get<std::string>() + prefix;
     local.service_port = service_port;
     local.mtu = port.at("mtu_bytes").get<uint16_t>();
-    local.device =
-        fmt::format("net_virtio_user0,path={},queues=1,queue_size=256", port.at("path").get<std::string>());
+    local.device = fmt::format("net_virtio_user0,path={},queues=1,queue_size=256,mac={}",
+                               port.at("path").get<std::string>(), any_mac());
     return local;
 }
 

@@ -8,6 +8,7 @@
 #include <rte_ethdev.h>
 #include <rte_malloc.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <stdexcept>
@@ -36,7 +37,19 @@ std::string floating_lcore() {
     return fmt::format("0@({})", cpus);
 }
 
+// virtio_user writes to its socket also when the appliance has gone. A handler and not SIG_IGN, which
+// programs that this process starts would inherit.
+void survive_broken_sockets() {
+    struct sigaction now {};
+    sigaction(SIGPIPE, nullptr, &now);
+    if (now.sa_handler != SIG_DFL) return;
+    now.sa_handler = [](int) {};
+    now.sa_flags = SA_RESTART;
+    sigaction(SIGPIPE, &now, nullptr);
+}
+
 void start_eal(const DpdkHostOptions& options) {
+    survive_broken_sockets();
     static bool started = false;
     if (started)
         throw std::runtime_error("DPDK has been started in this process before: one DpdkHost at a time");
