@@ -10,6 +10,10 @@ namespace lagan::bench {
 
 namespace {
 
+std::string size_text(uint64_t bytes) {
+    return bytes >= 1U << 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} KiB", bytes >> 10);
+}
+
 double us(uint64_t ns) {
     return static_cast<double>(ns) / 1e3;
 }
@@ -65,9 +69,9 @@ void print_verdict(const Verifier& verifier) {
 void print_table(const Result& result) {
     const Options& options = result.options;
     const Figures& figures = result.figures;
-    fmt::print("{} connections x depth {}, {} bytes at multiples of {}, {} over {} MiB, {:.2f} s{}\n",
+    fmt::print("{} connections x depth {}, {} bytes at multiples of {}, {} over {}, {:.2f} s{}\n",
                options.qps, options.depth, options.op_bytes, options.align_bytes, options.pattern.to_string(),
-               result.region_bytes >> 20, figures.seconds(),
+               size_text(result.region_bytes), figures.seconds(),
                options.rate == 0 ? "" : fmt::format(", {:g} operations/s wanted", options.rate));
     fmt::print("{:<6}{:>12}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>11}\n", "", "operations", "per second",
                "MB/s", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us");

@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A real lagand and lagan-bench over the local port (vhost): operations a second and latency.
+
+Runs in namespaces of its own where the machine allows that, so that nothing is left behind however it is killed.
+"""
+import argparse
+import json
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+
+kSupport = pathlib.Path(__file__).resolve().parents[1] / "support"
+sys.path.insert(0, str(kSupport))
+from errors import Failure, Skip
+from harness import Context
+from link import Link
+from testpmd import memif_mpps
+
+# What is run → lagan-bench's arguments.
+kRuns = {
+    "read": ("--mix", "read"),
+    "write": ("--mix", "write"),
+    "read_depth32": ("--mix", "read", "--depth", "32"),
+    "write_depth32": ("--mix", "write", "--depth", "32"),
+}
+# Key → (run, kind of operation, figure in lagan-bench's JSON).
+kKeys = {
+    "read_4096_iops": ("read", "read", "iops"),
+    "read_4096_p50_us": ("read", "read", "p50_us"),
+    "read_4096_p99_us": ("read", "read", "p99_us"),
+    "read_4096_p999_us": ("read", "read", "p999_us"),
+    "write_4096_iops": ("write", "write", "iops"),
+    "write_4096_p50_us": ("write", "write", "p50_us"),
+    "read_4096_iops_depth32": ("read_depth32", "read", "iops"),
+    "write_4096_iops_depth32": ("write_depth32", "write", "iops"),
+}
+kNamespaces = ["unshare", "--pid", "--mount", "--net", "--fork", "--kill-child=KILL"]
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.add_argument("--seconds", type=float, default=2, help="of each run (default 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind, whose median counts (default 3)")
+    parser.add_argument("--idle", choices=("adaptive", "spin"), default="adaptive", help="lagand's poll.idle")
+    parser.add_argument("--no-testpmd", dest="testpmd", action="store_false",
+                        help="without the packet rate of DPDK's own testpmd over memif, for comparison")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure(t, options):
+    link = Link(t, idle=options.idle)
+    results = {run: [] for run in kRuns}
+    for round_number in range(options.rounds):
+        for run, arguments in kRuns.items():
+            print(f"round {round_number + 1} of {options.rounds}: {run}", file=sys.stderr, flush=True)
+            results[run].append(link.bench(*arguments, "--seconds", options.seconds, timeout=60 + options.seconds)[1])
+    link.t.equal(link.lagand.terminate(), 0, "exit status of lagand")
+    return {key: statistics.median(result[kind][figure] for result in results[run])
+            for key, (run, kind, figure) in kKeys.items()}
+
+
+def report(figures, options):
+    print(f"lagan-bench against lagand over vhost, poll.idle = {options.idle}, median of {options.rounds} runs")
+    for key, value in figures.items():
+        print(f"  {key:<26}{value:>14,.2f}" if value < 1000 else f"  {key:<26}{value:>14,.0f}")
+    if options.json:
+        print(json.dumps(figures))
+
+
+def run(options):
+    t = Context(None, "bench_link", seed=1)
+    try:
+        figures = measure(t, options)
+        if options.testpmd:
+            for size in (64, 4150):
+                try:
+                    figures[f"testpmd_memif_{size}_mpps"] = memif_mpps(t, size)
+                except Skip as skip:
+                    print(f"without testpmd's rate: {skip}", file=sys.stderr)
+                    break
+    except Failure as failure:
+        t.show_logs()
+        sys.exit(f"bench link: {failure}")
+    finally:
+        t.remove(keep=False)
+    report(figures, options)
+
+
+def end(number, frame):
+    raise SystemExit(128 + number)
+
+
+def run_in_namespaces():
+    """Runs this script again inside; false if that is not possible here."""
+    if subprocess.run([*kNamespaces, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        return False
+    child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *kNamespaces, "--mount-proc", "/bin/bash",
+                              kSupport / "inside.sh", sys.executable, __file__, "--inside", *sys.argv[1:]])
+    try:
+        status = child.wait()
+    finally:
+        child.kill()  # and with it the kernel ends all there is inside
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+def main():
+    options = parse_options()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
+    if options.inside or not run_in_namespaces():
+        run(options)
+
+
+if __name__ == "__main__":
+    main()
