@@ -58,7 +58,7 @@ quietly() {
     while kill -0 "$child" 2>/dev/null; do
         sleep 0.1
         if ((SECONDS >= next)); then
-            say "... $(tail -c 400 "$log" | tr '\r' '\n' | tail -n 1 | cut -c 1-110)"
+            say "... $(tail -c 1000 "$log" | tr '\r' '\n' | grep . | tail -n 1 | cut -c 1-110)"
             next=$((SECONDS + 10))
         fi
     done
