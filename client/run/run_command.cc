@@ -88,7 +88,8 @@ class Run {
             if (worked) {
                 last_work = now;
             } else {
-                // Who shares this CPU may be the very one that is waited for: the program, or an appliance on this machine.
+                // Who shares this CPU may be the very one that is waited for: the program, or an appliance on
+                // this machine.
                 sched_yield();
             }
             if (pager_.quiet() && now - last_work > kSpin) {
