@@ -198,7 +198,8 @@ def lost_far_memory_ends_the_program(t):
 
 @suite.case
 def a_killed_pager_takes_the_program_with_it(t):
-    process = t.start(command(t, t.binary("tests/system/paging_workload"), "threads", 100, options=["--delay-us", "200"]))
+    process = t.start(command(t, t.binary("tests/system/paging_workload"), "threads", 100, options=["--delay-us", "200"]),
+                      env={"XDG_RUNTIME_DIR": str(t.dir)})  # where its socket is left behind
     children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
     child = t.wait_until(lambda: children.read_text().split(), "a child")[0]
     t.wait_until(lambda: far_bytes(process.pid) > 4 * kMiB, "paging")
