@@ -59,8 +59,8 @@ uint32_t RandomClient::random_length() {
     return static_cast<uint32_t>(1 + random() % (1ULL << magnitude));
 }
 
-void RandomClient::post_one() {
-    if (failed_ || outstanding_.size() >= limits_.max_outstanding) return;
+bool RandomClient::post_one() {
+    if (failed_ || outstanding_.size() >= limits_.max_outstanding) return false;
     std::mt19937_64& random = link_.random;
     Op op{};
     op.cookie = next_cookie_;
@@ -73,12 +73,12 @@ void RandomClient::post_one() {
     if (dice < 85) return post_write(std::move(op));
     const auto capsules = std::count_if(outstanding_.begin(), outstanding_.end(),
                                         [](const Op& other) { return other.kind >= Kind::free; });
-    if (capsules >= kMaxCapsules) return;
+    if (capsules >= kMaxCapsules) return false;
     if (dice < 95) return post_free(std::move(op));
-    post_query(std::move(op));
+    return post_query(std::move(op));
 }
 
-void RandomClient::post_read(Op op) {
+bool RandomClient::post_read(Op op) {
     op.kind = Kind::read;
     op.expected.assign(posted_.at(op.offset), posted_.at(op.offset) + op.bytes);
     op.data.assign(op.bytes + kGuardBytes, kGuard);
@@ -90,10 +90,11 @@ void RandomClient::post_read(Op op) {
     BOOST_REQUIRE(roce::post_read(*link_.client, *pair_.client, kept.cookie, region_.data_rkey, kept.offset,
                                   reinterpret_cast<std::byte*>(kept.data.data()), kept.bytes));
     next_cookie_++;
+    return true;
 }
 
-void RandomClient::post_write(Op op) {
-    if (free_in_the_way(op.offset, op.bytes)) return;
+bool RandomClient::post_write(Op op) {
+    if (free_in_the_way(op.offset, op.bytes)) return false;
     std::mt19937_64& random = link_.random;
     op.kind = Kind::write;
     op.data.resize(op.bytes);
@@ -110,17 +111,18 @@ void RandomClient::post_write(Op op) {
                                     : roce::post_write(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
                                                        kept.offset, from, kept.bytes));
     next_cookie_++;
+    return true;
 }
 
 bool RandomClient::send(const void* capsule, uint32_t bytes, uint64_t cookie) {
     return roce::post_send(*link_.client, *pair_.client, cookie, static_cast<const std::byte*>(capsule), bytes);
 }
 
-void RandomClient::post_free(Op op) {
+bool RandomClient::post_free(Op op) {
     // Whole pages only.
     const uint64_t first = (op.offset + kPageBytes - 1) / kPageBytes;
     const uint64_t behind = (op.offset + op.bytes) / kPageBytes;
-    if (first >= behind || free_in_the_way(first * kPageBytes, (behind - first) * kPageBytes)) return;
+    if (first >= behind || free_in_the_way(first * kPageBytes, (behind - first) * kPageBytes)) return false;
     op.kind = Kind::free;
     op.offset = first * kPageBytes;
     op.bytes = static_cast<uint32_t>((behind - first) * kPageBytes);
@@ -134,19 +136,20 @@ void RandomClient::post_free(Op op) {
     request.ranges[0] = {.first_page = middle, .page_count = static_cast<uint32_t>(behind) - middle};
     request.ranges[1] = {.first_page = middle, .page_count = 0};
     request.ranges[2] = {.first_page = static_cast<uint32_t>(first), .page_count = count};  // some of them twice
-    if (!send(&request, sizeof request, op.cookie)) return;
+    if (!send(&request, sizeof request, op.cookie)) return false;
     blur_reads(op.offset, op.bytes);
     posted_.clear(op.offset, op.bytes);
     outstanding_.push_back(std::move(op));
     next_cookie_++;
+    return true;
 }
 
-void RandomClient::post_query(Op op) {
+bool RandomClient::post_query(Op op) {
     op.bytes = 0;
     if (link_.random() % 2 == 0) {
         op.kind = Kind::info;
         const auto request = header_of(capsule::Opcode::region_info, op.cookie, 0);
-        if (!send(&request, sizeof request, op.cookie)) return;
+        if (!send(&request, sizeof request, op.cookie)) return false;
     } else {
         op.kind = Kind::query;
         struct {
@@ -155,10 +158,11 @@ void RandomClient::post_query(Op op) {
         } request{};
         request.header = header_of(capsule::Opcode::dirty_query, op.cookie, 0);
         request.query.kind = static_cast<uint8_t>(link_.random() % 2);
-        if (!send(&request, sizeof request, op.cookie)) return;
+        if (!send(&request, sizeof request, op.cookie)) return false;
     }
     outstanding_.push_back(std::move(op));
     next_cookie_++;
+    return true;
 }
 
 void RandomClient::check_read(const Op& op) const {

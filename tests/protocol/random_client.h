@@ -33,7 +33,7 @@ class RandomClient {
     RandomClient(Loopback& link, memory::Region& region, uint64_t begin, uint64_t end, Model& posted, Model& committed,
                  const RandomLimits& limits);
 
-    void post_one();  // or nothing, when there is no room or an outstanding FREE is in the way
+    bool post_one();  // false: no room, or an outstanding FREE is in the way
     // From within the poll loop; looked at by check_results().
     void complete(uint64_t cookie, roce::WorkStatus status) { completions_.push_back({cookie, status}); }
     void check_results();
@@ -64,10 +64,10 @@ class RandomClient {
     bool free_in_the_way(uint64_t offset, uint64_t bytes) const;
     void blur_reads(uint64_t offset, uint64_t bytes);
     uint32_t random_length();
-    void post_read(Op op);
-    void post_write(Op op);
-    void post_free(Op op);
-    void post_query(Op op);
+    bool post_read(Op op);
+    bool post_write(Op op);
+    bool post_free(Op op);
+    bool post_query(Op op);
     bool send(const void* capsule, uint32_t bytes, uint64_t cookie);
     void check_read(const Op& op) const;
     void take_completion(uint64_t cookie, roce::WorkStatus status);

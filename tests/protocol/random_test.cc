@@ -46,7 +46,7 @@ void run_operations(Loopback& link, Router& router, uint32_t operations) {
         for (const auto& client : router.clients) {
             client->check_results();
             if (client->failed()) client->recover();
-            for (uint64_t tries = link.random() % 4; tries != 0 && left != 0; tries--, left--) client->post_one();
+            for (uint64_t tries = link.random() % 4; tries != 0 && left != 0; tries--) left -= client->post_one();
         }
         return left == 0 && std::all_of(router.clients.begin(), router.clients.end(), [](const auto& client) {
                    return client->idle() && !client->failed();

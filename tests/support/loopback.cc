@@ -110,9 +110,9 @@ uint16_t Wire::deliver(rte_mbuf** packets, uint16_t count, uint16_t room) {
         if (chance(disturbance.corrupt_ppm)) corrupt(packet);
         (chance(disturbance.reorder_ppm) ? held_ : out).push_back(packet);
     }
-    while (out.size() > room) {
-        held_.push_back(out.back());
-        out.pop_back();
+    if (out.size() > room) {  // the rest comes next time, before all else, in its order
+        held_.insert(held_.begin(), out.begin() + room, out.end());
+        out.resize(room);
     }
     std::copy(out.begin(), out.end(), packets);
     delivered += out.size();
