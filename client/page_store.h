@@ -22,9 +22,12 @@ class PageStore {
     virtual uint64_t page_count() const = 0;
 
     // Each returns false when there is no room now: poll and try again. Buffers stay valid and unchanged
-    // until the completion. **Operations on one page take effect in the order of these calls**: a free that
-    // is still being collected for a capsule must be sent before any store or read that is asked for after
-    // it.
+    // until the completion.
+    //
+    // Order on one page: a store or a free takes effect before whatever is asked for after it (a store or
+    // read of a page whose free is under way is not accepted until the appliance has answered). A READ is
+    // another matter: its response can be lost and the READ be executed again, behind a later store or free.
+    // So wait for the completion of a read before storing or freeing what it reads.
     virtual bool read(uint64_t cookie, uint64_t offset, void* to, uint32_t bytes) = 0;
     virtual bool store_page(uint64_t cookie, uint64_t page, const void* from) = 0;
     virtual bool free_pages(uint64_t cookie, uint64_t first_page, uint32_t page_count) = 0;

@@ -51,8 +51,9 @@ lagan_status lagan_store(lagan_region* region, uint64_t first_page, const void* 
 lagan_status lagan_free(lagan_region* region, uint64_t first_page, uint64_t pages);
 
 /* Asynchronous. LAGAN_OK: accepted, and a completion with the cookie will come out of lagan_poll().
- * LAGAN_BUSY: not now. Buffers belong to the library until then. Operations on one page take effect in the
- * order of the calls. At most 1 GiB each. */
+ * LAGAN_BUSY: not now. Buffers belong to the library until then. At most 1 GiB each. On one page a store or
+ * free takes effect before what is posted after it; but wait for the completion of a read before storing or
+ * freeing what it reads (it may be executed again when its answer is lost). */
 lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t offset, void* to,
                              uint32_t bytes);
 lagan_status lagan_post_store(lagan_region* region, uint64_t cookie, uint64_t page, const void* from);
