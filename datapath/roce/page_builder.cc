@@ -98,7 +98,9 @@ Refusal publish_built_page(Engine& engine, Qp& qp, memory::Region& region) {
         if (!whole && !fill_from_old_page(engine, builder, expected)) return Refusal::poisoned_page;
         complete_crcs(engine, builder);
         if (all_zero(engine, builder) && (whole || expected == memory::kAbsent)) {
-            memory::clear_page(region, *engine.retire(), *engine.shared.budget, builder.page);
+            // An absent page stays as it is: another lcore may store other bytes of it at this moment.
+            if (expected != memory::kAbsent)
+                memory::clear_page(region, *engine.retire(), *engine.shared.budget, builder.page);
             drop_page_builder(engine, qp);
             engine.counters.pages_zero++;
             return Refusal::none;
