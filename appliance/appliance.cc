@@ -68,7 +68,7 @@ void init_eal(Appliance& a) {
     const auto engine_count = static_cast<uint32_t>(a.plan.pollers.size());
     a.engine_options = size_engine(a.options, a.arena->frames().size() / memory::kPageBytes, engine_count);
     const uint64_t bytes = eal_memory_bytes(a.engine_options, engine_count);
-    const bool huge = use_huge_pages(a.options.memory.huge_pages, bytes, free_huge_page_bytes());
+    const bool huge = use_huge_pages(a.options.memory.huge_pages, bytes, huge_page_room());
     start_eal(eal_arguments({.lcores = a.plan,
                              .devices = a.devices,
                              .memory_bytes = bytes,

@@ -21,9 +21,9 @@ constexpr uint64_t kMiB = 1ULL << 20;
 constexpr uint64_t kHugePageBytes = 2 * kMiB;
 constexpr const char* kHugePages = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
 
-uint64_t read_number(const std::string& file) {
+uint64_t read_number(const char* file) {
     uint64_t value = 0;
-    std::ifstream(file) >> value;
+    std::ifstream(std::string(kHugePages) + file) >> value;
     return value;
 }
 
@@ -81,22 +81,25 @@ std::vector<std::string> eal_arguments(const EalRequest& request) {
     return arguments;
 }
 
-uint64_t free_huge_page_bytes() {
-    const uint64_t free = read_number(std::string(kHugePages) + "free_hugepages");
-    const uint64_t reserved = read_number(std::string(kHugePages) + "resv_hugepages");
-    return free > reserved ? (free - reserved) * kHugePageBytes : 0;
+HugePageRoom huge_page_room() {
+    const uint64_t free = read_number("free_hugepages");
+    const uint64_t reserved = read_number("resv_hugepages");
+    const uint64_t allowed = read_number("nr_overcommit_hugepages");
+    const uint64_t surplus = read_number("surplus_hugepages");
+    const uint64_t ready = free > reserved ? free - reserved : 0;
+    const uint64_t possible = ready + (allowed > surplus ? allowed - surplus : 0);
+    return {ready * kHugePageBytes, possible * kHugePageBytes};
 }
 
-bool use_huge_pages(HugePages wanted, uint64_t memory_bytes, uint64_t free_bytes) {
+bool use_huge_pages(HugePages wanted, uint64_t memory_bytes, const HugePageRoom& room) {
     if (wanted == HugePages::off) return false;
-    if (free_bytes >= memory_bytes) return true;
-    if (wanted == HugePages::automatic) return false;
-    throw std::runtime_error(fmt::format("memory.huge_pages = \"on\": DPDK needs {} of huge pages, {} are free; run: echo {} > "
+    if (wanted == HugePages::automatic) return room.ready_bytes >= memory_bytes;
+    if (room.possible_bytes >= memory_bytes) return true;
+    const uint64_t missing = (memory_bytes - room.possible_bytes + kHugePageBytes - 1) / kHugePageBytes;
+    throw std::runtime_error(fmt::format("memory.huge_pages = \"on\": DPDK needs {} of huge pages, {} can be had; run: echo {} > "
                                          "{}nr_hugepages, or set it to \"auto\"",
-                                         format_size(memory_bytes), format_size(free_bytes),
-                                         read_number(std::string(kHugePages) + "nr_hugepages") +
-                                             (memory_bytes - free_bytes + kHugePageBytes - 1) / kHugePageBytes,
-                                         kHugePages));
+                                         format_size(memory_bytes), format_size(room.possible_bytes),
+                                         read_number("nr_hugepages") + missing, kHugePages));
 }
 
 void start_eal(const std::vector<std::string>& arguments) {

@@ -34,7 +34,7 @@ fs::path existing(fs::path directory) {
 // Of a "size = auto": huge pages if there is a useful number of them, else what tmpfs can have.
 uint64_t choose_size(const MemoryOptions& memory) {
     if (!memory.arena.empty()) return three_quarters(memory::free_bytes(existing(memory.arena)));
-    const uint64_t huge = memory.huge_pages == HugePages::off ? 0 : three_quarters(free_huge_page_bytes());
+    const uint64_t huge = memory.huge_pages == HugePages::off ? 0 : three_quarters(huge_page_room().ready_bytes);
     if (huge >= kMinAutoBytes || memory.huge_pages == HugePages::on) return huge;
     return three_quarters(memory::free_bytes("/dev/shm"));
 }
@@ -45,7 +45,13 @@ ArenaPlan plan_arena(const Options& options) {
     const MemoryOptions& memory = options.memory;
     const uint64_t bytes = memory.size_bytes.value_or(choose_size(memory));
     if (bytes == 0) throw std::runtime_error("memory.size = \"auto\": there is no memory to be had (free -h, huge pages)");
-    if (!memory.arena.empty()) return {memory.arena, bytes, "as configured"};
+    if (!memory.arena.empty()) {
+        if (memory.huge_pages == HugePages::on && memory::huge_page_bytes(existing(memory.arena)) == 0) {
+            throw std::runtime_error(fmt::format("memory.huge_pages = \"on\", but memory.arena = \"{}\" is not on hugetlbfs",
+                                                 memory.arena.string()));
+        }
+        return {memory.arena, bytes, "as configured"};
+    }
     // Beside another appliance of this machine, not over it.
     const std::string suffix = "-" + options.node.name;
     if (memory.huge_pages == HugePages::off) return {"/dev/shm/lagan" + suffix, bytes, "huge pages are off: tmpfs, 4 KiB pages"};

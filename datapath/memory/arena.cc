@@ -124,7 +124,7 @@ void Arena::make_files(uint64_t frame_bytes) {
     const uint64_t frames_bytes = (frame_bytes + unit - 1) / unit * unit;
     const uint64_t frame_count = frames_bytes / kPageBytes;
     const uint64_t meta_bytes = (frame_count * sizeof(FrameMeta) + unit - 1) / unit * unit;
-    if (const uint64_t room = free_bytes(directory_); frames_bytes + meta_bytes + unit > room)
+    if (const uint64_t room = obtainable_bytes(directory_); frames_bytes + meta_bytes + unit > room)
         throw std::runtime_error("arena: " + directory_.string() + " has room for " + format_bytes(room) +
                                  ", " + format_bytes(frames_bytes + meta_bytes + unit) + " are needed: " +
                                  (huge_pages_ ? "raise vm.nr_hugepages" : "enlarge the file system") +

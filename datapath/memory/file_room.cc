@@ -29,13 +29,21 @@ uint64_t number_in(const std::string& path) {
     return value;
 }
 
-// Pages that nobody has reserved. statfs() of a hugetlbfs mount without size= says nothing.
-uint64_t free_huge_bytes(const struct statfs& info) {
+enum class HugePages { ready, obtainable };
+
+// Pages that nobody has reserved, and, if asked for, those that the kernel may still make. statfs() of a hugetlbfs
+// mount without size= says nothing.
+uint64_t free_huge_bytes(const struct statfs& info, HugePages which) {
     const auto page = static_cast<uint64_t>(info.f_bsize);
     const std::string dir = "/sys/kernel/mm/hugepages/hugepages-" + std::to_string(page / 1024) + "kB/";
     const uint64_t free = number_in(dir + "free_hugepages");
     const uint64_t reserved = number_in(dir + "resv_hugepages");
     uint64_t pages = free > reserved ? free - reserved : 0;
+    if (which == HugePages::obtainable) {
+        const uint64_t allowed = number_in(dir + "nr_overcommit_hugepages");
+        const uint64_t surplus = number_in(dir + "surplus_hugepages");
+        if (allowed > surplus) pages += allowed - surplus;
+    }
     if (info.f_blocks > 0) pages = std::min(pages, static_cast<uint64_t>(info.f_bavail));
     return pages * page;
 }
@@ -58,11 +66,15 @@ uint64_t huge_page_bytes(const std::filesystem::path& path) {
     return info.f_type == HUGETLBFS_MAGIC ? static_cast<uint64_t>(info.f_bsize) : 0;
 }
 
-uint64_t free_bytes(const std::filesystem::path& path) {
+static uint64_t room(const std::filesystem::path& path, HugePages which) {
     const struct statfs info = file_system(path);
-    if (info.f_type == HUGETLBFS_MAGIC) return free_huge_bytes(info);
+    if (info.f_type == HUGETLBFS_MAGIC) return free_huge_bytes(info, which);
     const uint64_t space = static_cast<uint64_t>(info.f_bavail) * static_cast<uint64_t>(info.f_bsize);
     return info.f_type == TMPFS_MAGIC ? std::min(space, available_memory()) : space;
 }
+
+uint64_t free_bytes(const std::filesystem::path& path) { return room(path, HugePages::ready); }
+
+uint64_t obtainable_bytes(const std::filesystem::path& path) { return room(path, HugePages::obtainable); }
 
 }  // namespace lagan::memory

@@ -69,7 +69,7 @@ MappedFile::MappedFile(const std::filesystem::path& path, uint64_t bytes) {
     const uint64_t size = (bytes + unit - 1) / unit * unit;
 
     // Asked beforehand: tmpfs gives out memory until the kernel has to kill somebody.
-    if (size > free_bytes(path.parent_path())) fail(ENOSPC, "create", path, size, huge != 0);
+    if (size > obtainable_bytes(path.parent_path())) fail(ENOSPC, "create", path, size, huge != 0);
 
     const FileDescriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (file.get() < 0) fail(errno, "create", path, size, huge != 0);

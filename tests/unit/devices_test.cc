@@ -117,11 +117,13 @@ BOOST_AUTO_TEST_CASE(eal_arguments_follow_plan_and_memory) {
 }
 
 BOOST_AUTO_TEST_CASE(huge_pages_on_off_and_auto) {
-    BOOST_TEST(!use_huge_pages(HugePages::off, 100, 1000));
-    BOOST_TEST(use_huge_pages(HugePages::automatic, 100, 1000));
-    BOOST_TEST(!use_huge_pages(HugePages::automatic, 1000, 100));
-    BOOST_TEST(use_huge_pages(HugePages::on, 100, 1000));
-    BOOST_CHECK_THROW(use_huge_pages(HugePages::on, 1000, 100), std::runtime_error);
+    constexpr HugePageRoom kReady{.ready_bytes = 1000, .possible_bytes = 1000};
+    constexpr HugePageRoom kPossible{.ready_bytes = 0, .possible_bytes = 1000};
+    BOOST_TEST(!use_huge_pages(HugePages::off, 100, kReady));
+    BOOST_TEST(use_huge_pages(HugePages::automatic, 100, kReady));
+    BOOST_TEST(!use_huge_pages(HugePages::automatic, 100, kPossible));
+    BOOST_TEST(use_huge_pages(HugePages::on, 100, kPossible));
+    BOOST_CHECK_THROW(use_huge_pages(HugePages::on, 2000, kPossible), std::runtime_error);
 }
 
 // Whatever the memory, most of it is for regions, and a queue pair's packets find mbufs.
