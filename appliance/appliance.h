@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -57,6 +58,11 @@ struct Appliance {
     std::unique_ptr<cm::EngineBinding> binding;
     std::unique_ptr<Admission> admission;
     std::unique_ptr<cm::ControlPlane> control_plane;
+    struct TemporaryRegion {
+        bool was_connected = false;
+        unsigned rounds_without = 0;  // of the Tidier, without a connection
+    };
+    std::map<uint32_t, TemporaryRegion> temporary_regions;  // by id
     uint64_t failed_closed = 0;    // connections closed because their queue pair had failed
     uint64_t vanished_closed = 0;  // connections closed because the port's other end had gone
     std::unique_ptr<ControlQueue> queue;

@@ -8,13 +8,12 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <functional>
-#include <set>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
 
 #include "appliance/log.h"
+#include "appliance/tidier.h"
 
 namespace lagan::appliance {
 
@@ -24,7 +23,6 @@ using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 constexpr int kTickMs = 1;  // punted packets wait in a ring that cannot wake anybody
-constexpr auto kTidyEvery = 1s;
 constexpr auto kCloseWithin = 1s;
 
 uint64_t now_us() {
@@ -32,48 +30,6 @@ uint64_t now_us() {
 }
 
 void serve_packets(Appliance& a) { a.binding->serve(*a.control_plane, now_us()); }
-
-// Ends connections whose peer is not going to. A failed queue pair is kept for one round, to repeat its NAK when the peer
-// asks again. The other end of a vhost or memif link is a process: when it has gone, so have its connections.
-class Tidier {
-  public:
-    explicit Tidier(Appliance& appliance) : a_(appliance) {}
-
-    void tidy_sometimes() {
-        if (Clock::now() < next_) return;
-        next_ = Clock::now() + kTidyEvery;
-        a_.failed_closed += close_for_the_second_time([](const Qp& qp) { return qp.failed.load(std::memory_order_relaxed); }, failed_);
-        std::set<uint16_t> down;
-        for (const auto& port : a_.ports) {
-            const PortKind kind = port->options().kind;
-            if ((kind == PortKind::vhost || kind == PortKind::memif) && !port->link_up()) down.insert(port->id());
-        }
-        a_.vanished_closed +=
-            close_for_the_second_time([&down](const Qp& qp) { return down.contains(qp.attributes.path.port_id); }, unlinked_);
-    }
-
-  private:
-    // Closes those that the condition holds for now and held for a round ago. Returns how many.
-    uint64_t close_for_the_second_time(const std::function<bool(const Qp&)>& condition, std::set<uint32_t>& seen) {
-        std::set<uint32_t> now;
-        uint64_t closed = 0;
-        a_.qps->for_each([&](const Qp& qp) {
-            if (condition(qp)) now.insert(qp.qpn);
-        });
-        for (const uint32_t qpn : now) {
-            if (!seen.contains(qpn)) continue;
-            a_.control_plane->connections().close(qpn);
-            ++closed;
-        }
-        seen = std::move(now);
-        return closed;
-    }
-
-    Appliance& a_;
-    Clock::time_point next_ = Clock::now() + kTidyEvery;
-    std::set<uint32_t> failed_;
-    std::set<uint32_t> unlinked_;
-};
 
 // A descriptor from which the two signals can be read.
 class EndSignals {

@@ -102,6 +102,7 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
         const memory::Region& region = a_.regions->create(spec.name, spec.size_bytes, spec.reserve_bytes, spec.overcommit);
         spdlog::info("region {}: created, {}, {} reserved", region.name, format_size(region.size_bytes),
                      format_size(region.reserve_pages * memory::kPageBytes));
+        if (spec.temporary) a_.temporary_regions[region.id] = {};
         return status_of(region);
     } catch (const memory::RegionError& error) {
         throw ServiceError(kind_of(error.kind), error.what());

@@ -122,17 +122,23 @@ uint64_t size_field(const json& body, const char* key, bool required) {
     refuse(422, fmt::format("{}: must be a size: {}", key, kSizeSyntax));
 }
 
+// False when it is not there.
+bool flag_field(const nlohmann::json& body, const char* name) {
+    const auto field = body.find(name);
+    if (field == body.end()) return false;
+    if (!field->is_boolean()) refuse(422, std::string(name) + ": must be true or false");
+    return field->get<bool>();
+}
+
 RegionSpec parse_region_spec(const std::string& text) {
-    constexpr std::array<std::string_view, 4> kFields{"name", "size", "reserve", "overcommit"};
+    constexpr std::array<std::string_view, 5> kFields{"name", "size", "reserve", "overcommit", "temporary"};
     const json body = parse_body(text, kFields);
     RegionSpec spec;
     spec.name = text_field(body, "name");
     spec.size_bytes = size_field(body, "size", true);
     spec.reserve_bytes = size_field(body, "reserve", false);
-    if (const auto overcommit = body.find("overcommit"); overcommit != body.end()) {
-        if (!overcommit->is_boolean()) refuse(422, "overcommit: must be true or false");
-        spec.overcommit = overcommit->get<bool>();
-    }
+    spec.overcommit = flag_field(body, "overcommit");
+    spec.temporary = flag_field(body, "temporary");
     if (spec.size_bytes == 0) refuse(422, "size: must be more than nothing");
     if (spec.reserve_bytes > spec.size_bytes) refuse(422, "reserve: is larger than the size");
     if (spec.reserve_bytes != 0 && spec.reserve_bytes < spec.size_bytes && !spec.overcommit) {

@@ -18,6 +18,7 @@ struct RegionSpec {
     uint64_t size_bytes = 0;
     uint64_t reserve_bytes = 0;  // 0: the whole size
     bool overcommit = false;     // the reserve may be smaller than the size
+    bool temporary = false;      // goes with its last connection
 };
 
 struct RegionStatus {

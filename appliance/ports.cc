@@ -130,6 +130,7 @@ void Port::start(std::span<rte_mempool* const> rx_pools) {
         error = rte_eth_tx_queue_setup(id(), queue, tx_count, socket, nullptr);
         if (error != 0) fail("cannot set up a transmit queue", error);
     }
+    rte_eth_dev_callback_register(id(), RTE_ETH_EVENT_INTR_LSC, &Port::on_link_event, this);
     if (const int error = rte_eth_dev_start(id()); error != 0) fail("does not start", error);
     // IPv6 neighbour solicitations are multicast. Devices that know neither setting deliver everything.
     if (rte_eth_allmulticast_enable(id()) != 0) rte_eth_promiscuous_enable(id());
@@ -139,6 +140,7 @@ void Port::start(std::span<rte_mempool* const> rx_pools) {
 
 Port::~Port() {
     rte_eth_dev_stop(id());
+    rte_eth_dev_callback_unregister(id(), RTE_ETH_EVENT_INTR_LSC, &Port::on_link_event, this);
     rte_eth_dev_close(id());
 }
 
@@ -153,6 +155,12 @@ void Port::map_for_dma(std::span<std::byte> memory, size_t page_bytes) {
         error = rte_dev_dma_map(info.device, memory.data(), reinterpret_cast<uintptr_t>(memory.data()), memory.size());
     }
     if (error != 0) fail("cannot be given the arena's memory for DMA", error);
+}
+
+int Port::on_link_event(uint16_t, rte_eth_event_type, void* self, void*) {
+    auto& port = *static_cast<Port*>(self);
+    if (!port.link_up()) port.losses_.fetch_add(1, std::memory_order_relaxed);
+    return 0;
 }
 
 bool Port::link_up() const {

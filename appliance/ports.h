@@ -2,8 +2,10 @@
 // The appliance's ethdev ports: set up, started, closed. Control thread.
 #pragma once
 
+#include <rte_ethdev.h>
 #include <rte_mempool.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -40,12 +42,14 @@ class Port {
     uint32_t queues() const { return queues_; }
     bool linear() const { return linear_; }  // cannot send chained mbufs
     bool link_up() const;
+    uint32_t losses() const { return losses_.load(std::memory_order_relaxed); }  // how often the link has gone down
     const PortOptions& options() const { return options_; }
     const net::PortConfig& config() const { return config_; }
     std::string path() const;      // what the port goes by: socket, interface, PCI address, device
     std::string describe() const;  // one line for people
 
   private:
+    static int on_link_event(uint16_t port, rte_eth_event_type type, void* self, void* result);
     void configure();
     void start(std::span<rte_mempool* const> rx_pools);
     [[noreturn]] void fail(const char* action, int error) const;
@@ -54,6 +58,7 @@ class Port {
     net::PortConfig config_;
     uint32_t queues_;
     bool linear_ = false;
+    std::atomic<uint32_t> losses_{0};  // atomic: the driver's thread counts
     std::string driver_;
 };
 

@@ -92,8 +92,8 @@ std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& re
     return grant;
 }
 
-void create_region(const NodeClient& node, const std::string& name, uint64_t bytes) {
-    checked(node.post("/v1/regions", {{"name", name}, {"size", bytes}}),
+void create_temporary_region(const NodeClient& node, const std::string& name, uint64_t bytes) {
+    checked(node.post("/v1/regions", {{"name", name}, {"size", bytes}, {"temporary", true}}),
             fmt::format("creating region '{}'", name));
 }
 

@@ -53,7 +53,8 @@ PortClaim claim_port(const NodeClient& node, const std::string& name = {});
 std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role,
                                    uint64_t ttl_s = 3600);
 
-void create_region(const NodeClient& node, const std::string& name, uint64_t bytes);
+// Made for one run: the appliance deletes it when its last connection has ended, if nobody did so before.
+void create_temporary_region(const NodeClient& node, const std::string& name, uint64_t bytes);
 void delete_region(const NodeClient& node, const std::string& name);
 
 DpdkHostOptions host_options(const LocalPort& port);

@@ -19,7 +19,7 @@ Target::Target(const Options& options)
       region_(options.region) {
     if (!region_.empty()) return;
     const std::string name = fmt::format("bench-{}-{:08x}", getpid(), std::random_device{}());
-    create_region(node_, name, options.region_bytes);
+    create_temporary_region(node_, name, options.region_bytes);
     region_ = name;
     made_ = true;
 }

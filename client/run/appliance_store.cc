@@ -25,7 +25,7 @@ class ApplianceConnection {
         // alike.
         const std::string name =
             "run-" + std::to_string(getpid()) + "-" + std::to_string(std::random_device{}());
-        create_region(node_, name, region_bytes);
+        create_temporary_region(node_, name, region_bytes);
         region_ = name;
         try {
             session_ = open_session(host_, node_, port_.port, region_, Role::write);

@@ -85,6 +85,7 @@ bool check_timers(Engine& engine, Qp& qp) {
 void fail_requests(Engine& engine, Qp& qp, WorkStatus status) {
     Requester& q = qp.requester;
     qp.state = QpState::error;  // before completions are told: they may post again
+    qp.responder.ack_due = false;
     q.timer_armed = false;
     q.rnr_until_tsc = 0;
     while (q.completed != q.posted) {

@@ -250,6 +250,7 @@ BOOST_AUTO_TEST_CASE(every_refusal_has_its_status_and_says_why) {
         {"/v1/regions", R"({"name": "a", "size": 4096, "reserve": 8192})", 422, "reserve: is larger"},
         {"/v1/regions", R"({"name": "a", "size": 8192, "reserve": 4096})", 422, "overcommit"},
         {"/v1/regions", R"({"name": "a", "size": 8192, "overcommit": "yes"})", 422, "true or false"},
+        {"/v1/regions", R"({"name": "a", "size": 8192, "temporary": 1})", 422, "temporary: must be true or false"},
         {"/v1/regions", R"({"name": "a", "size": 4096, "colour": 1})", 422, "unknown field; this request takes: name, size"},
         {"/v1/regions", R"({"name": "a/b", "size": 4096})", 422, "bad name"},
         {"/v1/regions", R"({"name": "taken", "size": 4096})", 409, "exists"},

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "appliance/tidier.h"
+
+#include <vector>
+
+#include "appliance/log.h"
+
+namespace lagan::appliance {
+
+using namespace std::chrono_literals;
+
+constexpr auto kTidyEvery = 1s;
+constexpr unsigned kRoundsWithout = 3;      // of a temporary region that has had a connection
+constexpr unsigned kRoundsUntilFirst = 60;  // of one that has had none
+
+Tidier::Tidier(Appliance& appliance) : a_(appliance), next_(Clock::now() + kTidyEvery) {
+    a_.control_plane->connections().set_established_handler([this](const QpAttributes& attributes) {
+        losses_before_[attributes.qpn] = losses_of(attributes.path.port_id);
+    });
+}
+
+Tidier::~Tidier() {
+    a_.control_plane->connections().set_established_handler({});
+}
+
+void Tidier::tidy_sometimes() {
+    if (Clock::now() < next_) return;
+    next_ = Clock::now() + kTidyEvery;
+    close_failed();
+    close_vanished();
+    delete_temporary_regions();
+}
+
+void Tidier::close_failed() {
+    std::set<uint32_t> now;
+    a_.qps->for_each([&](const Qp& qp) {
+        if (qp.failed.load(std::memory_order_relaxed)) now.insert(qp.qpn);
+    });
+    for (const uint32_t qpn : now) {
+        if (!failed_.contains(qpn)) continue;
+        a_.control_plane->connections().close(qpn);
+        ++a_.failed_closed;
+    }
+    failed_ = std::move(now);
+}
+
+uint32_t Tidier::losses_of(uint16_t port_id) const {
+    for (const auto& port : a_.ports) {
+        if (port->id() == port_id) return port->losses();
+    }
+    return 0;
+}
+
+void Tidier::close_vanished() {
+    std::vector<uint32_t> vanished;
+    for (auto entry = losses_before_.begin(); entry != losses_before_.end();) {
+        const Qp* qp = a_.qps->find(entry->first);
+        if (qp == nullptr) {
+            entry = losses_before_.erase(entry);
+            continue;
+        }
+        if (losses_of(qp->attributes.path.port_id) != entry->second) vanished.push_back(entry->first);
+        ++entry;
+    }
+    for (const uint32_t qpn : vanished)
+        a_.control_plane->connections().close(qpn);
+    a_.vanished_closed += vanished.size();
+}
+
+void Tidier::delete_temporary_regions() {
+    std::vector<std::string> gone;
+    for (auto entry = a_.temporary_regions.begin(); entry != a_.temporary_regions.end();) {
+        auto& [id, state] = *entry;
+        const memory::Region* region = a_.regions->find(id);
+        if (region == nullptr) {
+            entry = a_.temporary_regions.erase(entry);
+            continue;
+        }
+        bool connected = false;
+        a_.qps->for_each([&](const Qp& qp) { connected |= qp.region_id == id; });
+        state.was_connected |= connected;
+        state.rounds_without = connected ? 0 : state.rounds_without + 1;
+        if (state.rounds_without >= (state.was_connected ? kRoundsWithout : kRoundsUntilFirst))
+            gone.push_back(region->name);
+        ++entry;
+    }
+    for (const std::string& name : gone) {
+        spdlog::info("region {}: temporary, and nobody is connected any more", name);
+        a_.node->delete_region(name);
+    }
+}
+
+}  // namespace lagan::appliance

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Ends what nobody else will end: connections whose queue pair has failed or whose peer has gone, and
+// temporary regions without a connection. Control thread only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "appliance/appliance.h"
+
+namespace lagan::appliance {
+
+class Tidier {
+  public:
+    // Takes over the connection manager's handler of established connections. The appliance outlives it.
+    explicit Tidier(Appliance& appliance);
+    ~Tidier();
+    Tidier(const Tidier&) = delete;
+    Tidier& operator=(const Tidier&) = delete;
+
+    void tidy_sometimes();
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    // A failed queue pair is kept for one round, to repeat its NAK when the peer asks again.
+    void close_failed();
+    // The other end of a vhost or memif link is a process: when it has gone, so have its connections, whoever
+    // has taken its place meanwhile.
+    void close_vanished();
+    // A region made for one run goes when its last connection has ended, or when none was made in a minute.
+    void delete_temporary_regions();
+    uint32_t losses_of(uint16_t port_id) const;
+
+    Appliance& a_;
+    Clock::time_point next_;
+    std::set<uint32_t> failed_;                   // QPNs, of the last round
+    std::map<uint32_t, uint32_t> losses_before_;  // by QPN: losses_of() its port when it was made
+};
+
+}  // namespace lagan::appliance
