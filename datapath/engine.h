@@ -90,6 +90,17 @@ struct EnginePort {
     rte_mbuf* tx[kTxBatch];
 };
 
+// A page that a WRITE has brought whole, not yet published (roce/page_builder.h).
+struct StagedPage {
+    Qp* qp;
+    memory::Region* region;
+    uint64_t page;
+    memory::FrameIndex frame;
+    uint32_t psn;   // of the packet that completed it
+    uint32_t msn;   // before that packet
+    bool all_zero;  // becomes an absent page
+};
+
 class Engine {
   public:
     // Control thread; EAL is up. Throws std::runtime_error when a pool or ring cannot be made.
@@ -105,7 +116,7 @@ class Engine {
     // ---- Control thread, while the engine runs ----
     // Packets that the engine does not answer itself; up to `count`, returns how many. The caller owns them.
     uint32_t take_punted(rte_mbuf** packets, uint32_t count);
-    // Sends a packet made by the control thread. Takes ownership; counted as tx_full when the ring is full.
+    // Sends a packet made by the control thread. Takes ownership; lost when the ring is full.
     void send_from_control(uint16_t port_id, rte_mbuf* packet);
     rte_mbuf* allocate_for_control();
     void release_qp(Qp& qp);  // QpTable::destroy: the engine lets go of it and sets qp.released
@@ -130,6 +141,9 @@ class Engine {
     MbufStash segments;  // no room: external buffers only
     MbufStash tails;     // pad and ICRC
     MbufStash packets;   // whole packets
+
+    uint32_t staged_count = 0;   // 0 between bursts
+    StagedPage staged[kBurst];
 
     rte_ring* handover_ring = nullptr;  // packets for our QPs that arrived at other lcores
     std::vector<Engine*> peers;         // by engine index, this one included; constant while running

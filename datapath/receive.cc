@@ -9,6 +9,7 @@
 #include "datapath/memory/region.h"
 #include "datapath/poll_loop.h"
 #include "datapath/roce/decode.h"
+#include "datapath/roce/page_builder.h"
 #include "datapath/roce/requester.h"
 #include "datapath/roce/responder.h"
 
@@ -76,12 +77,19 @@ class Lookahead {
         if (memory == nullptr || memory->kind != memory::MemoryRegion::Kind::paged || reth.va >= memory->length) return;
         const std::atomic<memory::Pte>* entry = &memory->region->page_table[reth.va / memory::kPageBytes];
         rte_prefetch0(entry);
-        // Of what a READ copies the bytes are needed, else the CRCs.
-        if (packet.info->has(roce::kRead)) wanted_[count_++] = {entry, reth.va, reth.length <= kInlineBytes};
+        if (packet.info->has(roce::kRead)) {
+            // What a READ copies is needed itself, else its CRCs.
+            wanted_[count_++] = {entry, reth.va, reth.length <= kInlineBytes};
+        } else {
+            memory->region->active->prefetch(reth.va / memory::kPageBytes);
+            writes_++;
+        }
     }
 
     void fetch_frames() const {
+        if (count_ + writes_ == 0) return;
         memory::FramePool& frames = *engine_.shared.frames;
+        frames.prefetch_free(writes_);
         for (uint32_t i = 0; i < count_; i++) {
             const memory::Pte pte = wanted_[i].entry->load(std::memory_order_relaxed);
             if (pte == memory::kAbsent) continue;
@@ -99,6 +107,7 @@ class Lookahead {
     };
     const Engine& engine_;
     uint32_t count_ = 0;
+    uint32_t writes_ = 0;
     Wanted wanted_[kBurst];
 };
 
@@ -153,6 +162,7 @@ void handle_burst(Engine& engine, rte_mbuf** mbufs, uint32_t count) {
     }
     lookahead.fetch_frames();
     for (uint32_t i = 0; i < arrived; i++) handle(engine, arrivals[i], done);
+    roce::publish_staged_pages(engine);
     rte_pktmbuf_free_bulk(done.mbufs, done.count);
     engine.counters.rx_packets += count;
 }

@@ -115,6 +115,60 @@ Refusal publish_built_page(Engine& engine, Qp& qp, memory::Region& region) {
     return Refusal::none;
 }
 
+void stage_built_page(Engine& engine, Qp& qp, memory::Region& region, uint32_t psn) {
+    PageBuilder& builder = qp.responder.builder;
+    complete_crcs(engine, builder);
+    engine.staged[engine.staged_count++] = {.qp = &qp,
+                                            .region = &region,
+                                            .page = builder.page,
+                                            .frame = builder.frame,
+                                            .psn = psn,
+                                            .msn = qp.responder.msn,
+                                            .all_zero = all_zero(engine, builder)};
+    qp.responder.has_staged_pages = true;
+    builder = {};
+}
+
+// False: no frame left. The frame of a page that is not published goes back.
+static bool publish_staged_page(Engine& engine, const StagedPage& staged) {
+    memory::FramePool& frames = *engine.shared.frames;
+    if (staged.all_zero) {
+        memory::clear_page(*staged.region, *engine.retire(), *engine.shared.budget, staged.page);
+        frames.release(staged.frame);
+        engine.counters.pages_zero++;
+        return true;
+    }
+    memory::Pte expected = staged.region->page_table[staged.page].load(std::memory_order_acquire);
+    memory::PublishResult result;
+    do {
+        result = memory::publish_page(*staged.region, frames, *engine.retire(), *engine.shared.budget, staged.page,
+                                      staged.frame, expected);
+    } while (result == memory::PublishResult::changed);
+    if (result == memory::PublishResult::published) {
+        engine.counters.pages_stored++;
+        return true;
+    }
+    frames.release(staged.frame);
+    return false;
+}
+
+void publish_staged_pages(Engine& engine) {
+    if (engine.staged_count == 0) return;
+    _mm_sfence();
+    for (uint32_t i = 0; i < engine.staged_count; i++) {
+        const StagedPage& staged = engine.staged[i];
+        Qp& qp = *staged.qp;
+        qp.responder.has_staged_pages = false;
+        if (qp.state == QpState::error) [[unlikely]] {
+            engine.shared.frames->release(staged.frame);
+        } else if (!publish_staged_page(engine, staged)) {
+            qp.responder.msn = staged.msn;
+            refuse(engine, qp, Refusal::no_frames, staged.psn);
+        }
+    }
+    engine.staged_count = 0;
+}
+
 void drop_page_builder(Engine& engine, Qp& qp) {
     PageBuilder& builder = qp.responder.builder;
     if (builder.frame != memory::kNoFrame) engine.shared.frames->release(builder.frame);

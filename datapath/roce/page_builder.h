@@ -24,4 +24,14 @@ uint32_t copy_blocks(Engine& engine, Qp& qp, const uint8_t* from, uint32_t bytes
 // The caller has checked that the retire queue has room.
 Refusal publish_built_page(Engine& engine, Qp& qp, memory::Region& region);
 
+// The same for a page that the message has brought whole, but published only with the others of its burst. (Publication
+// is an atomic operation, which waits until all bytes copied past the caches have reached memory: once for a burst.)
+// `psn` is that of the packet in hand, which is not counted in the MSN yet.
+void stage_built_page(Engine& engine, Qp& qp, memory::Region& region, uint32_t psn);
+
+// Publishes what is staged, oldest first. A QP whose page finds no frame in the budget is refused, and none of what it
+// stored behind that page is published. Called at the end of each burst, and before anything that could see or
+// acknowledge a staged page.
+void publish_staged_pages(Engine& engine);
+
 }  // namespace lagan::roce

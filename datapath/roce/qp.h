@@ -70,6 +70,7 @@ struct Responder {
     uint32_t write_rkey = 0;
     uint32_t write_remaining = 0;
     PageBuilder builder;
+    bool has_staged_pages = false;  // in Engine::staged
     // READs: [read_head, read_tail) are to be answered, from packet read_cursor of the first one on; the
     // kMaxReadDepth before read_tail are kept for duplicates. Indices run freely.
     uint32_t read_head = 0;

@@ -3,6 +3,7 @@
 #include "datapath/roce/responder.h"
 
 #include "datapath/roce/icrc.h"
+#include "datapath/roce/page_builder.h"
 #include "datapath/roce/requester.h"
 
 namespace lagan::roce {
@@ -56,6 +57,10 @@ void respond(Engine& engine, Qp& qp, const Packet& packet) {
     if (qp.state == QpState::error) [[unlikely]] return in_error_state(engine, qp, packet);
     const int32_t order = psn_compare(packet.psn, qp.responder.expected_psn);
     if (order == 0 && packet.info->has(kWrite) && write_fused(engine, qp, packet)) return;
+    if (qp.responder.has_staged_pages) {  // everything else may see or acknowledge them
+        publish_staged_pages(engine);
+        if (qp.state == QpState::error) [[unlikely]] return in_error_state(engine, qp, packet);
+    }
     if (!icrc_ok(packet)) return drop(engine, DropReason::icrc);
     if (!qp.has_received.load(std::memory_order_relaxed)) qp.has_received.store(true, std::memory_order_relaxed);
     if (order == 0) return execute(engine, qp, packet);

@@ -98,6 +98,22 @@ bool store_bytes(Engine& engine, Qp& qp, const Packet& packet, const WriteStep& 
     return true;
 }
 
+// The message brings no more of this page. False: refused.
+bool complete_page(Engine& engine, Qp& qp, memory::Region& region, uint32_t psn) {
+    const PageBuilder& builder = qp.responder.builder;
+    if (builder.from == 0 && builder.to == kPageBytes) {
+        stage_built_page(engine, qp, region, psn);
+        return true;
+    }
+    // What is missing comes from the page as it is now, which may be a staged one.
+    if (qp.responder.has_staged_pages) publish_staged_pages(engine);
+    if (qp.state == QpState::error) return false;
+    const Refusal refusal = publish_built_page(engine, qp, region);
+    if (refusal == Refusal::none) return true;
+    refuse(engine, qp, refusal, psn);
+    return false;
+}
+
 }  // namespace
 
 void write_checked(Engine& engine, Qp& qp, const Packet& packet) {
@@ -109,7 +125,8 @@ void write_checked(Engine& engine, Qp& qp, const Packet& packet) {
             std::memcpy(step.memory->base + step.va, packet.payload, packet.payload_bytes);
         } else {
             // A packet reaches into two pages at most.
-            if (engine.retire()->room() < 2) return engine.counters.drop(DropReason::retire_full);
+            if (engine.retire()->room() < 2 + engine.staged_count)
+                return engine.counters.drop(DropReason::retire_full);
             if (!store_bytes(engine, qp, packet, step)) return;
         }
     }
@@ -126,24 +143,22 @@ bool write_fused(Engine& engine, Qp& qp, const Packet& packet) {
     const uint32_t offset = step.va % kPageBytes;
     if (step.memory->kind != MemoryRegion::Kind::paged || offset % kBlockBytes != 0 || offset + bytes > kPageBytes)
         return false;
-    if (engine.retire()->room() < 2 || !start_page(engine, qp, step.va / kPageBytes, offset)) return false;
+    if (engine.retire()->room() < 2 + engine.staged_count) return false;
+    if (!start_page(engine, qp, step.va / kPageBytes, offset)) return false;
 
+    PageBuilder& builder = qp.responder.builder;
     const uint32_t header_state = icrc_header_state(packet.ip, packet.is_ipv6, packet.transport_header_bytes());
     const uint32_t state = copy_blocks(engine, qp, packet.payload, bytes, header_state);
     if (!icrc_matches(packet.icrc(), state)) {
         // What was copied lies behind the builder's end and is overwritten by the retransmission.
         engine.counters.drop(DropReason::icrc);
+        builder.known_crcs &= (1U << builder.to / kBlockBytes) - 1;
         return true;
     }
     if (!qp.has_received.load(std::memory_order_relaxed)) qp.has_received.store(true, std::memory_order_relaxed);
-    qp.responder.builder.to += bytes;
-    if (offset + bytes == kPageBytes || packet.info->has(kLast)) {
-        const Refusal refusal = publish_built_page(engine, qp, *step.memory->region);
-        if (refusal != Refusal::none) {
-            refuse(engine, qp, refusal, packet.psn);
-            return true;
-        }
-    }
+    builder.to += bytes;
+    const bool complete = builder.to == kPageBytes || packet.info->has(kLast);
+    if (complete && !complete_page(engine, qp, *step.memory->region, packet.psn)) return true;
     finish_packet(engine, qp, packet, step);
     return true;
 }
