@@ -23,7 +23,7 @@ ControlQueue::ControlQueue() : event_(make_event()) {}
 
 ControlQueue::~ControlQueue() { ::close(event_); }
 
-void ControlQueue::post(std::function<void()> task) {
+void ControlQueue::post(std::shared_ptr<Task> task) {
     const std::lock_guard lock(mutex_);
     if (closed_) throw QueueClosed();
     tasks_.push_back(std::move(task));
@@ -31,21 +31,31 @@ void ControlQueue::post(std::function<void()> task) {
 }
 
 void ControlQueue::serve() {
-    std::deque<std::function<void()>> tasks;
+    std::deque<std::shared_ptr<Task>> tasks;
     {
         const std::lock_guard lock(mutex_);
         eventfd_t ignored;
         eventfd_read(event_, &ignored);  // fails when nothing is waiting, which is as good
         tasks.swap(tasks_);
     }
-    for (const auto& task : tasks) task();
+    for (const auto& task : tasks) {
+        try {
+            task->carry_out();
+        } catch (...) {
+            task->error = std::current_exception();
+        }
+        task->done.release();
+    }
 }
 
 void ControlQueue::close() {
-    std::deque<std::function<void()>> dropped;  // destroyed last, without the lock: that wakes those who wait
     const std::lock_guard lock(mutex_);
     closed_ = true;
-    dropped.swap(tasks_);
+    for (const auto& task : tasks_) {
+        task->error = std::make_exception_ptr(QueueClosed());
+        task->done.release();
+    }
+    tasks_.clear();
 }
 
 }  // namespace lagan::appliance

@@ -3,11 +3,15 @@
 #pragma once
 
 #include <deque>
-#include <functional>
-#include <future>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <semaphore>
 #include <stdexcept>
+#include <type_traits>
+#include <utility>
+#include <variant>
 
 namespace lagan::appliance {
 
@@ -26,14 +30,12 @@ class ControlQueue {
     // QueueClosed once close() was called.
     template <typename Work>
     std::invoke_result_t<Work> run(Work work) {
-        auto task = std::make_shared<std::packaged_task<std::invoke_result_t<Work>()>>(std::move(work));
-        auto result = task->get_future();
-        post([task = std::move(task)] { (*task)(); });
-        try {
-            return result.get();
-        } catch (const std::future_error&) {  // close() threw the task away
-            throw QueueClosed();
-        }
+        auto call = std::make_shared<Call<Work>>(std::move(work));
+        post(call);
+        call->done.acquire();
+        // Moved out: what an exception holds then ends on this thread, not on whichever lets go of the call last.
+        if (const std::exception_ptr error = std::move(call->error)) std::rethrow_exception(error);
+        if constexpr (!std::is_void_v<std::invoke_result_t<Work>>) return std::move(*call->result);
     }
 
     // Control thread: does what is waiting. fd() is readable while something is (an eventfd, for poll()).
@@ -44,10 +46,35 @@ class ControlQueue {
     void close();
 
   private:
-    void post(std::function<void()> task);
+    struct Task {
+        virtual ~Task() = default;
+        virtual void carry_out() = 0;
+
+        std::exception_ptr error;
+        std::binary_semaphore done{0};
+    };
+
+    template <typename Work>
+    struct Call final : Task {
+        using Result = std::invoke_result_t<Work>;
+
+        explicit Call(Work&& wanted) : work(std::move(wanted)) {}
+        void carry_out() override {
+            if constexpr (std::is_void_v<Result>) {
+                work();
+            } else {
+                result.emplace(work());
+            }
+        }
+
+        Work work;
+        std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result;
+    };
+
+    void post(std::shared_ptr<Task> task);
 
     std::mutex mutex_;
-    std::deque<std::function<void()>> tasks_;  // under mutex_
+    std::deque<std::shared_ptr<Task>> tasks_;  // under mutex_
     bool closed_ = false;                      // under mutex_
     const int event_;
 };

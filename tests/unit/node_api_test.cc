@@ -377,11 +377,19 @@ BOOST_AUTO_TEST_CASE(shutting_down_answers_503_and_ends) {
 
 BOOST_AUTO_TEST_CASE(those_who_wait_are_woken_when_the_queue_closes) {
     ControlQueue queue;
-    std::thread waiting([&queue] { BOOST_CHECK_THROW(queue.run([] { return 1; }), QueueClosed); });
+    std::atomic<bool> woken{false};
+    std::thread waiting([&] {
+        try {
+            queue.run([] { return 1; });
+        } catch (const QueueClosed&) {
+            woken = true;
+        }
+    });
     pollfd event{.fd = queue.fd(), .events = POLLIN, .revents = 0};
     BOOST_TEST(poll(&event, 1, 5000) == 1);
     queue.close();
     waiting.join();
+    BOOST_TEST(woken);
     BOOST_CHECK_THROW(queue.run([] {}), QueueClosed);
 }
 
