@@ -142,7 +142,7 @@ class Engine {
     MbufStash tails;     // pad and ICRC
     MbufStash packets;   // whole packets
 
-    uint32_t staged_count = 0;   // 0 between bursts
+    uint32_t staged_count = 0;  // 0 between bursts
     StagedPage staged[kBurst];
 
     rte_ring* handover_ring = nullptr;  // packets for our QPs that arrived at other lcores

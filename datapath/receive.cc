@@ -17,8 +17,8 @@ namespace lagan {
 
 namespace {
 
-// RoCEv2 rule: a packet belongs to a connection only if it comes from its peer and goes to its local address. The
-// template of what we send holds both, the other way round.
+// RoCEv2 rule: a packet belongs to a connection only if it comes from its peer and goes to its local address.
+// The template of what we send holds both, the other way round.
 bool addresses_match(const Qp& qp, const roce::Packet& packet) {
     if (packet.ip_header_bytes() != qp.ip_header_bytes) return false;
     const uint8_t* ours = qp.header_template.data() + qp.l2_bytes;
@@ -52,7 +52,8 @@ struct Arrival {
 void handle(Engine& engine, const Arrival& arrival, Done& done) {
     const roce::Packet& packet = arrival.packet;
     Qp* qp = engine.shared.qps.find(packet.dest_qpn);
-    if (qp != nullptr && qp->engine != engine.options.index) return hand_over(engine, *qp, arrival.mbuf, done);
+    if (qp != nullptr && qp->engine != engine.options.index)
+        return hand_over(engine, *qp, arrival.mbuf, done);
     done.add(arrival.mbuf);
     if (qp == nullptr) return engine.counters.drop(DropReason::unknown_qpn);
     if (!addresses_match(*qp, packet)) return engine.counters.drop(DropReason::address_pair);
@@ -63,9 +64,10 @@ void handle(Engine& engine, const Arrival& arrival, Done& done) {
     }
 }
 
-// Memory that the requests of a burst will need, fetched while there is other work: page-table entries first, then what
-// they lead to. (Each step is a loop of its own without much else in it, since address translations overlap only when
-// they are close together: with 4 KiB pages under 2 GiB of frames they are what a small READ waits for.)
+// Memory that the requests of a burst will need, fetched while there is other work: page-table entries first,
+// then what they lead to. (Each step is a loop of its own without much else in it, since address translations
+// overlap only when they are close together: with 4 KiB pages under 2 GiB of frames they are what a small
+// READ waits for.)
 class Lookahead {
   public:
     explicit Lookahead(const Engine& engine) : engine_(engine) {}
@@ -74,7 +76,9 @@ class Lookahead {
         if (packet.info->reth == roce::kNoHeader) return;
         const auto& reth = packet.extension<roce::Reth>(packet.info->reth);
         const memory::MemoryRegion* memory = engine_.shared.rkeys.find(reth.rkey);
-        if (memory == nullptr || memory->kind != memory::MemoryRegion::Kind::paged || reth.va >= memory->length) return;
+        if (memory == nullptr || memory->kind != memory::MemoryRegion::Kind::paged ||
+            reth.va >= memory->length)
+            return;
         const std::atomic<memory::Pte>* entry = &memory->region->page_table[reth.va / memory::kPageBytes];
         rte_prefetch0(entry);
         if (packet.info->has(roce::kRead)) {
@@ -94,8 +98,9 @@ class Lookahead {
             const memory::Pte pte = wanted_[i].entry->load(std::memory_order_relaxed);
             if (pte == memory::kAbsent) continue;
             const memory::FrameIndex frame = memory::pte_frame(pte);
-            rte_prefetch0(wanted_[i].bytes ? static_cast<void*>(frames.data(frame) + wanted_[i].va % memory::kPageBytes)
-                                           : &frames.meta(frame));
+            rte_prefetch0(wanted_[i].bytes
+                              ? static_cast<void*>(frames.data(frame) + wanted_[i].va % memory::kPageBytes)
+                              : &frames.meta(frame));
         }
     }
 
@@ -117,7 +122,8 @@ bool sort(Engine& engine, rte_mbuf* mbuf, Arrival& arrival, Done& done) {
         roce::decode(rte_pktmbuf_mtod(mbuf, const uint8_t*), mbuf->data_len, arrival.packet);
     if (decoded.result == roce::DecodeResult::roce) [[likely]] {
         arrival.mbuf = mbuf;
-        if ((arrival.packet.info->flags & roce::kCnp) == 0) [[likely]] return true;
+        if ((arrival.packet.info->flags & roce::kCnp) == 0) [[likely]]
+            return true;
         done.add(mbuf);  // congestion marks are not acted upon
     } else if (decoded.result == roce::DecodeResult::punt) {
         engine.punt(mbuf);
@@ -148,7 +154,8 @@ void handle_burst(Engine& engine, rte_mbuf** mbufs, uint32_t count) {
     uint32_t arrived = 0;
     for (uint32_t i = 0; i < count; i++) {
         rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], uint8_t*));
-        rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], uint8_t*) + RTE_CACHE_LINE_SIZE);  // where a READ's address ends
+        rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], uint8_t*) +
+                      RTE_CACHE_LINE_SIZE);  // where a READ's address ends
     }
     for (uint32_t i = 0; i < count; i++) {
         rte_mbuf* mbuf = mbufs[i];
@@ -161,7 +168,8 @@ void handle_burst(Engine& engine, rte_mbuf** mbufs, uint32_t count) {
         lookahead.add(arrivals[arrived++].packet);
     }
     lookahead.fetch_frames();
-    for (uint32_t i = 0; i < arrived; i++) handle(engine, arrivals[i], done);
+    for (uint32_t i = 0; i < arrived; i++)
+        handle(engine, arrivals[i], done);
     roce::publish_staged_pages(engine);
     rte_pktmbuf_free_bulk(done.mbufs, done.count);
     engine.counters.rx_packets += count;

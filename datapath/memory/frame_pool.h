@@ -75,8 +75,9 @@ class FramePool {
         return allocate_from_ring(lcore);
     }
 
-    // The next `count` frames that allocate() gives to this EAL thread are about to be filled: their translations and
-    // metadata are fetched. (Copies past the caches wait for the former. One line of each frame comes along in vain.)
+    // The next `count` frames that allocate() gives to this EAL thread are about to be filled: their
+    // translations and metadata are fetched. (Copies past the caches wait for the former. One line of each
+    // frame comes along in vain.)
     void prefetch_free(uint32_t count) {
         const unsigned lcore = rte_lcore_id();
         if (lcore >= RTE_MAX_LCORE) return;

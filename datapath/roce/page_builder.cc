@@ -23,7 +23,8 @@ bool start_page(Engine& engine, Qp& qp, uint64_t page, uint32_t offset) {
     PageBuilder& builder = qp.responder.builder;
     if (builder.frame == memory::kNoFrame) {
         builder.frame = engine.shared.frames->allocate();
-        if (builder.frame == memory::kNoFrame) [[unlikely]] return false;
+        if (builder.frame == memory::kNoFrame) [[unlikely]]
+            return false;
     } else if (builder.to != builder.from) {
         return true;  // the message goes on in this page
     }
@@ -141,8 +142,8 @@ static bool publish_staged_page(Engine& engine, const StagedPage& staged) {
     memory::Pte expected = staged.region->page_table[staged.page].load(std::memory_order_acquire);
     memory::PublishResult result;
     do {
-        result = memory::publish_page(*staged.region, frames, *engine.retire(), *engine.shared.budget, staged.page,
-                                      staged.frame, expected);
+        result = memory::publish_page(*staged.region, frames, *engine.retire(), *engine.shared.budget,
+                                      staged.page, staged.frame, expected);
     } while (result == memory::PublishResult::changed);
     if (result == memory::PublishResult::published) {
         engine.counters.pages_stored++;

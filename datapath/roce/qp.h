@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A reliable-connected queue pair. Everything in it belongs to one lcore (its engine's) unless a field says otherwise.
+// A reliable-connected queue pair. Everything in it belongs to one lcore (its engine's) unless a field says
+// otherwise.
 #pragma once
 
 #include <array>
@@ -60,11 +61,11 @@ struct Responder {
     uint32_t expected_psn = 0;
     uint32_t msn = 0;
     enum class InMessage : uint8_t { none, send, write } in_message = InMessage::none;
-    bool nak_sent = false;     // a sequence NAK is out: silent until the expected PSN arrives
-    bool ack_due = false;      // an ACK of everything before expected_psn is to be sent
-    uint8_t nak_due = 0;       // syndrome of a NAK that waits behind READ responses, 0: none
-    uint8_t last_nak = 0;      // syndrome of the NAK that ended this QP: sent again when asked again
-    uint32_t nak_psn = 0;      // of either
+    bool nak_sent = false;  // a sequence NAK is out: silent until the expected PSN arrives
+    bool ack_due = false;   // an ACK of everything before expected_psn is to be sent
+    uint8_t nak_due = 0;    // syndrome of a NAK that waits behind READ responses, 0: none
+    uint8_t last_nak = 0;   // syndrome of the NAK that ended this QP: sent again when asked again
+    uint32_t nak_psn = 0;   // of either
     // the WRITE in progress: what is still to come
     uint64_t write_va = 0;
     uint32_t write_rkey = 0;
@@ -75,7 +76,8 @@ struct Responder {
     // kMaxReadDepth before read_tail are kept for duplicates. Indices run freely.
     uint32_t read_head = 0;
     uint32_t read_tail = 0;
-    uint32_t read_done = 0;   // behind the last one that was ever answered to its end; head is before it in a repetition
+    uint32_t read_done =
+        0;  // behind the last one that was ever answered to its end; head is before it in a repetition
     uint32_t read_cursor = 0;
     uint32_t read_start = 0;  // packet of the first one from which this execution started: FIRST or ONLY
     std::unique_ptr<std::array<ReadContext, kMaxReadDepth>> reads;
@@ -105,24 +107,25 @@ struct WorkRequest {
 };
 
 struct Requester {
-    // [completed, posted) are not yet done; `sending` and `packet` say which packet goes out next. Free-running.
+    // [completed, posted) are not yet done; `sending` and `packet` say which packet goes out next.
+    // Free-running.
     uint32_t completed = 0;
     uint32_t sending = 0;
     uint32_t posted = 0;
     uint32_t packet = 0;
-    uint32_t next_psn = 0;      // for the next posted request
-    uint32_t unacked_psn = 0;   // oldest PSN without an acknowledgement or response
-    uint32_t sent_psn = 0;      // behind the last PSN that ever went out (or, for a READ, that was asked for)
+    uint32_t next_psn = 0;     // for the next posted request
+    uint32_t unacked_psn = 0;  // oldest PSN without an acknowledgement or response
+    uint32_t sent_psn = 0;     // behind the last PSN that ever went out (or, for a READ, that was asked for)
     uint32_t reads_in_flight = 0;
     uint32_t window_packets = 128;
     uint32_t since_ack_request = 0;
     uint8_t retries_left = 0;
     uint8_t rnr_retries_left = 0;
-    bool gap_seen = false;      // went back because of a gap; not again until there is progress
+    bool gap_seen = false;  // went back because of a gap; not again until there is progress
     bool timer_armed = false;
-    uint64_t deadline_tsc = 0;  // acknowledgement timer
-    uint64_t rnr_until_tsc = 0; // nothing is sent before, 0: no wait
-    uint64_t timeout_tsc = 0;   // the timer's length, 0: never
+    uint64_t deadline_tsc = 0;   // acknowledgement timer
+    uint64_t rnr_until_tsc = 0;  // nothing is sent before, 0: no wait
+    uint64_t timeout_tsc = 0;    // the timer's length, 0: never
     std::unique_ptr<std::array<WorkRequest, kSendQueueDepth>> queue;
     MessageRing to_send;
 
@@ -143,8 +146,8 @@ struct Qp {
     uint16_t engine = 0;     // constant: index of the owner
     uint16_t port_slot = 0;  // the owner's index of the port
     QpState state = QpState::ready;
-    bool active = false;     // in the engine's list of QPs with something to do
-    bool timed = false;      // in the engine's list of QPs with a timer
+    bool active = false;  // in the engine's list of QPs with something to do
+    bool timed = false;   // in the engine's list of QPs with a timer
     uint8_t rnr_timer = 12;
     uint8_t ip_header_bytes = 20;
     uint8_t l2_bytes = 14;
@@ -152,17 +155,19 @@ struct Qp {
     uint8_t initiator_depth = 16;
     uint8_t retry_count = 7;
     uint8_t rnr_retry = 7;
-    uint16_t ip_checksum_base = 0;  // IPv4 header sum with length 0, not inverted
-    alignas(64) std::array<uint8_t, 96> header_template{};  // Ethernet to BTH; lengths, opcode and PSN filled in per packet
+    uint16_t ip_checksum_base = 0;                          // IPv4 header sum with length 0, not inverted
+    alignas(64) std::array<uint8_t, 96> header_template{};  // Ethernet to BTH; lengths, opcode and PSN filled
+                                                            // in per packet
 
     alignas(64) Responder responder;
     alignas(64) Requester requester;
 
-    std::atomic<bool> has_received{false};  // atomic: control reads it (the first packet stands in for an RTU)
-    std::atomic<bool> failed{false};        // atomic: control reads it and closes the connection
-    std::atomic<bool> released{false};      // atomic: the owner has let go of it
-    QpAttributes attributes;                // constant
-    void* context = nullptr;                // of whoever made it; the engine does not look at it
+    std::atomic<bool> has_received{
+        false};                         // atomic: control reads it (the first packet stands in for an RTU)
+    std::atomic<bool> failed{false};    // atomic: control reads it and closes the connection
+    std::atomic<bool> released{false};  // atomic: the owner has let go of it
+    QpAttributes attributes;            // constant
+    void* context = nullptr;            // of whoever made it; the engine does not look at it
 };
 
 // Control thread: fills in a new QP's fields and its header template. Throws std::bad_alloc.

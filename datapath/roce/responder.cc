@@ -10,7 +10,9 @@ namespace lagan::roce {
 
 using InMessage = Responder::InMessage;
 
-static void drop(Engine& engine, DropReason reason) { engine.counters.drop(reason); }
+static void drop(Engine& engine, DropReason reason) {
+    engine.counters.drop(reason);
+}
 
 // C9-111..116: ahead of the expected PSN means that a packet was lost. One NAK, then silence until it comes.
 static void sequence_error(Engine& engine, Qp& qp) {
@@ -21,7 +23,8 @@ static void sequence_error(Engine& engine, Qp& qp) {
     send_nak(engine, qp, static_cast<uint8_t>(Nak::psn_sequence_error), qp.responder.expected_psn);
 }
 
-// C9-104..110: a duplicate SEND or WRITE is acknowledged again, never executed; a duplicate READ is executed again.
+// C9-104..110: a duplicate SEND or WRITE is acknowledged again, never executed; a duplicate READ is executed
+// again.
 static void duplicate(Engine& engine, Qp& qp, const Packet& packet) {
     engine.counters.duplicates++;
     if (packet.info->has(kRead)) return repeat_read(engine, qp, packet);
@@ -54,15 +57,18 @@ static void execute(Engine& engine, Qp& qp, const Packet& packet) {
 }
 
 void respond(Engine& engine, Qp& qp, const Packet& packet) {
-    if (qp.state == QpState::error) [[unlikely]] return in_error_state(engine, qp, packet);
+    if (qp.state == QpState::error) [[unlikely]]
+        return in_error_state(engine, qp, packet);
     const int32_t order = psn_compare(packet.psn, qp.responder.expected_psn);
     if (order == 0 && packet.info->has(kWrite) && write_fused(engine, qp, packet)) return;
     if (qp.responder.has_staged_pages) {  // everything else may see or acknowledge them
         publish_staged_pages(engine);
-        if (qp.state == QpState::error) [[unlikely]] return in_error_state(engine, qp, packet);
+        if (qp.state == QpState::error) [[unlikely]]
+            return in_error_state(engine, qp, packet);
     }
     if (!icrc_ok(packet)) return drop(engine, DropReason::icrc);
-    if (!qp.has_received.load(std::memory_order_relaxed)) qp.has_received.store(true, std::memory_order_relaxed);
+    if (!qp.has_received.load(std::memory_order_relaxed))
+        qp.has_received.store(true, std::memory_order_relaxed);
     if (order == 0) return execute(engine, qp, packet);
     if (order > 0) return sequence_error(engine, qp);
     duplicate(engine, qp, packet);

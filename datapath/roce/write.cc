@@ -141,13 +141,15 @@ bool write_fused(Engine& engine, Qp& qp, const Packet& packet) {
     WriteStep step;
     if (plan_write(engine, qp, packet, step) != Refusal::none) return false;
     const uint32_t offset = step.va % kPageBytes;
-    if (step.memory->kind != MemoryRegion::Kind::paged || offset % kBlockBytes != 0 || offset + bytes > kPageBytes)
+    if (step.memory->kind != MemoryRegion::Kind::paged || offset % kBlockBytes != 0 ||
+        offset + bytes > kPageBytes)
         return false;
     if (engine.retire()->room() < 2 + engine.staged_count) return false;
     if (!start_page(engine, qp, step.va / kPageBytes, offset)) return false;
 
     PageBuilder& builder = qp.responder.builder;
-    const uint32_t header_state = icrc_header_state(packet.ip, packet.is_ipv6, packet.transport_header_bytes());
+    const uint32_t header_state =
+        icrc_header_state(packet.ip, packet.is_ipv6, packet.transport_header_bytes());
     const uint32_t state = copy_blocks(engine, qp, packet.payload, bytes, header_state);
     if (!icrc_matches(packet.icrc(), state)) {
         // What was copied lies behind the builder's end and is overwritten by the retransmission.
@@ -155,7 +157,8 @@ bool write_fused(Engine& engine, Qp& qp, const Packet& packet) {
         builder.known_crcs &= (1U << builder.to / kBlockBytes) - 1;
         return true;
     }
-    if (!qp.has_received.load(std::memory_order_relaxed)) qp.has_received.store(true, std::memory_order_relaxed);
+    if (!qp.has_received.load(std::memory_order_relaxed))
+        qp.has_received.store(true, std::memory_order_relaxed);
     builder.to += bytes;
     const bool complete = builder.to == kPageBytes || packet.info->has(kLast);
     if (complete && !complete_page(engine, qp, *step.memory->region, packet.psn)) return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The allocator's functions, defined in the executable, stand before glibc's for every shared library; glibc keeps its
-// own under names of theirs.
+// The allocator's functions, defined in the executable, stand before glibc's for every shared library; glibc
+// keeps its own under names of theirs.
 #include "tests/perf/allocation_count.h"
 
 #include <rte_malloc.h>
@@ -11,7 +11,9 @@
 
 static std::atomic<uint64_t> allocations{0};
 
-static void count() { allocations.fetch_add(1, std::memory_order_relaxed); }
+static void count() {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+}
 
 extern "C" {
 
@@ -36,7 +38,9 @@ void* memalign(size_t alignment, size_t bytes) {
     count();
     return __libc_memalign(alignment, bytes);
 }
-void* aligned_alloc(size_t alignment, size_t bytes) { return memalign(alignment, bytes); }
+void* aligned_alloc(size_t alignment, size_t bytes) {
+    return memalign(alignment, bytes);
+}
 int posix_memalign(void** out, size_t alignment, size_t bytes) {
     void* memory = memalign(alignment, bytes);
     if (memory == nullptr) return ENOMEM;
@@ -48,7 +52,9 @@ int posix_memalign(void** out, size_t alignment, size_t bytes) {
 
 namespace lagan::perf {
 
-uint64_t heap_allocations() { return allocations.load(std::memory_order_relaxed); }
+uint64_t heap_allocations() {
+    return allocations.load(std::memory_order_relaxed);
+}
 
 uint64_t dpdk_objects() {
     rte_malloc_socket_stats stats{};

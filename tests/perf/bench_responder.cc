@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a request costs the responder: one engine, one lcore, an in-memory port, random pages over a pool much larger
-// than the cache. Timed are poll_once() and the freeing of the replies, which on other ports the NIC's driver does;
-// building the requests is not. Operations take turns, so that ratios come from the same moments of the machine.
+// What a request costs the responder: one engine, one lcore, an in-memory port, random pages over a pool much
+// larger than the cache. Timed are poll_once() and the freeing of the replies, which on other ports the NIC's
+// driver does; building the requests is not. Operations take turns, so that ratios come from the same moments
+// of the machine.
 #include <fmt/format.h>
 #include <rte_cycles.h>
 #include <sys/mount.h>
@@ -30,12 +31,13 @@ namespace lagan::perf {
 namespace {
 
 enum Op : uint32_t { kRead64, kRead4096, kRead4096Computed, kWrite4096, kFree, kOpCount };
-constexpr std::array<const char*, kOpCount> kNames = {"read_64", "read_4096", "read_4096_crc_computed", "write_4096",
-                                                      "free"};
+constexpr std::array<const char*, kOpCount> kNames = {"read_64", "read_4096", "read_4096_crc_computed",
+                                                      "write_4096", "free"};
 constexpr uint32_t kBatchesPerTurn = 4;
 constexpr uint32_t kCapsulesPerQp = 2;
 
-// Pages in random order, each once before any comes again: the cache holds nothing of a page when its turn comes.
+// Pages in random order, each once before any comes again: the cache holds nothing of a page when its turn
+// comes.
 class PageOrder {
   public:
     explicit PageOrder(uint64_t pages) : order_(pages) {
@@ -52,8 +54,8 @@ class PageOrder {
     size_t next_ = 0;
 };
 
-// What a responder that keeps no CRCs does for every reply: the CRC over the payload, at the moment the reply is built
-// or, as here, before it is freed.
+// What a responder that keeps no CRCs does for every reply: the CRC over the payload, at the moment the reply
+// is built or, as here, before it is freed.
 void compute_payload_crc(rte_mbuf* reply, void* sum) {
     for (const rte_mbuf* segment = reply; segment != nullptr; segment = segment->next)
         if (RTE_MBUF_HAS_EXTBUF(segment))
@@ -70,10 +72,15 @@ struct Verdict {
 void verify_reply(rte_mbuf* reply, void* context) {
     auto& verdict = *static_cast<Verdict*>(context);
     verdict.linear.resize(reply->pkt_len);
-    const auto* bytes = static_cast<const uint8_t*>(rte_pktmbuf_read(reply, 0, reply->pkt_len, verdict.linear.data()));
+    const auto* bytes =
+        static_cast<const uint8_t*>(rte_pktmbuf_read(reply, 0, reply->pkt_len, verdict.linear.data()));
     roce::Packet packet;
-    if (roce::decode(bytes, reply->pkt_len, packet).result != roce::DecodeResult::roce || !roce::icrc_ok(packet)) return;
-    if (packet.info->aeth != roce::kNoHeader && packet.extension<roce::Aeth>(packet.info->aeth).syndrome != 0x1f) return;
+    if (roce::decode(bytes, reply->pkt_len, packet).result != roce::DecodeResult::roce ||
+        !roce::icrc_ok(packet))
+        return;
+    if (packet.info->aeth != roce::kNoHeader &&
+        packet.extension<roce::Aeth>(packet.info->aeth).syndrome != 0x1f)
+        return;
     verdict.good++;
     verdict.payload_bytes += packet.payload_bytes;
 }
@@ -82,7 +89,8 @@ class Bench {
   public:
     explicit Bench(const RigOptions& options) : rig_(options), qps_(options.qps), order_(rig_.page_count()) {
         for (uint64_t page = 0; page < rig_.page_count();) {
-            for (uint32_t i = 0; i < Rig::kBatch && page < rig_.page_count(); i++) rig_.write_page(page++);
+            for (uint32_t i = 0; i < Rig::kBatch && page < rig_.page_count(); i++)
+                rig_.write_page(page++);
             rig_.serve();
         }
         if (rig_.region().present != rig_.page_count()) throw std::runtime_error("not every page was stored");
@@ -102,12 +110,13 @@ class Bench {
     // Every kind of reply once, checked against its bytes.
     void verify() {
         for (const uint32_t bytes : {64U, 4096U}) {
-            for (uint32_t i = 0; i < Rig::kBatch; i++) rig_.read(uint64_t{order_.next()} * memory::kPageBytes, bytes);
+            for (uint32_t i = 0; i < Rig::kBatch; i++)
+                rig_.read(uint64_t{order_.next()} * memory::kPageBytes, bytes);
             Verdict verdict;
             rig_.serve(verify_reply, &verdict);
             if (verdict.good != Rig::kBatch || verdict.payload_bytes != uint64_t{Rig::kBatch} * bytes)
-                throw std::runtime_error(fmt::format("{} of {} READ replies of {} bytes are right", verdict.good,
-                                                     Rig::kBatch, bytes));
+                throw std::runtime_error(fmt::format("{} of {} READ replies of {} bytes are right",
+                                                     verdict.good, Rig::kBatch, bytes));
         }
     }
 
@@ -124,7 +133,8 @@ class Bench {
                     rig_.read(uint64_t{order_.next()} * memory::kPageBytes, memory::kPageBytes);
                 return Rig::kBatch;
             case kWrite4096:
-                for (uint32_t i = 0; i < Rig::kBatch; i++) rig_.write_page(order_.next());
+                for (uint32_t i = 0; i < Rig::kBatch; i++)
+                    rig_.write_page(order_.next());
                 return Rig::kBatch;
             default:
                 break;
@@ -132,36 +142,43 @@ class Bench {
         freed_.clear();
         for (uint32_t i = 0; i < kCapsulesPerQp * qps_; i++) {
             const size_t first = freed_.size();
-            for (uint32_t page = 0; page < Rig::kPagesPerFree; page++) freed_.push_back(order_.next());
+            for (uint32_t page = 0; page < Rig::kPagesPerFree; page++)
+                freed_.push_back(order_.next());
             rig_.free_pages(freed_.data() + first, Rig::kPagesPerFree);
         }
         return static_cast<uint32_t>(freed_.size());
     }
 
-    // A function of its own, so that callgrind can be told to look here only (--toggle-collect='*Bench::measure*').
+    // A function of its own, so that callgrind can be told to look here only
+    // (--toggle-collect='*Bench::measure*').
     [[gnu::noinline]] double measure(Op op, uint32_t count) {
         const uint64_t heap_before = heap_allocations(), dpdk_before = dpdk_objects();
-        const uint64_t tx_before = rig_.engine().counters.tx_bytes, stored_before = rig_.engine().counters.pages_stored;
+        const uint64_t tx_before = rig_.engine().counters.tx_bytes,
+                       stored_before = rig_.engine().counters.pages_stored;
         const uint64_t present_before = rig_.region().present;
         uint32_t crc = 0;
-        const uint64_t cycles = op == kRead4096Computed ? rig_.serve(compute_payload_crc, &crc) : rig_.serve();
+        const uint64_t cycles =
+            op == kRead4096Computed ? rig_.serve(compute_payload_crc, &crc) : rig_.serve();
         allocations_ += heap_allocations() - heap_before;
         if (dpdk_objects() != dpdk_before) allocations_++;
         sink_ = crc;
 
         const Counters& counters = rig_.engine().counters;
         const uint64_t sent = counters.tx_bytes - tx_before;
-        const bool done = op == kFree        ? present_before - rig_.region().present == count
-                          : op == kWrite4096 ? counters.pages_stored - stored_before == count
-                                             : sent >= uint64_t{count} * (op == kRead64 ? 64 : memory::kPageBytes);
-        if (!done) throw std::runtime_error(fmt::format("{}: the engine did not answer everything", kNames[op]));
+        const bool done = op == kFree ? present_before - rig_.region().present == count
+                          : op == kWrite4096
+                              ? counters.pages_stored - stored_before == count
+                              : sent >= uint64_t{count} * (op == kRead64 ? 64 : memory::kPageBytes);
+        if (!done)
+            throw std::runtime_error(fmt::format("{}: the engine did not answer everything", kNames[op]));
         return static_cast<double>(cycles) * 1e9 / static_cast<double>(rte_get_tsc_hz()) / count;
     }
 
     void refill() {
         rig_.acknowledge_messages();
         for (size_t at = 0; at < freed_.size();) {
-            for (uint32_t i = 0; i < Rig::kBatch && at < freed_.size(); i++) rig_.write_page(freed_[at++]);
+            for (uint32_t i = 0; i < Rig::kBatch && at < freed_.size(); i++)
+                rig_.write_page(freed_[at++]);
             rig_.serve();
         }
     }
@@ -181,7 +198,8 @@ class HugePages {
         before_ = number();
         set(before_ + (bytes >> 21));
         std::filesystem::create_directory(directory_);
-        if (number() < before_ + (bytes >> 21) || mount("none", directory_.c_str(), "hugetlbfs", 0, "pagesize=2M") != 0) {
+        if (number() < before_ + (bytes >> 21) ||
+            mount("none", directory_.c_str(), "hugetlbfs", 0, "pagesize=2M") != 0) {
             undo();
             throw std::runtime_error("no huge pages: run as root, with enough free memory in one piece");
         }
@@ -222,7 +240,9 @@ struct Options {
 
 using Samples = std::array<std::vector<double>, kOpCount>;
 
-double minimum(const std::vector<double>& samples) { return *std::min_element(samples.begin(), samples.end()); }
+double minimum(const std::vector<double>& samples) {
+    return *std::min_element(samples.begin(), samples.end());
+}
 double median(std::vector<double> samples) {
     std::nth_element(samples.begin(), samples.begin() + static_cast<long>(samples.size() / 2), samples.end());
     return samples[samples.size() / 2];
@@ -251,8 +271,8 @@ void report(const Options& options, Bench& bench, const Samples& samples) {
     json["qps"] = options.qps;
     json["crc_copy"] = roce::crc32_implementation();
     fmt::print("allocations while timed       {}\npool {} MiB in {} pages, {} connections, copies by {}\n",
-               bench.allocations(), options.pool_mib, bench.rig().arena_on_huge_pages() ? "huge" : "4 KiB", options.qps,
-               roce::crc32_implementation());
+               bench.allocations(), options.pool_mib, bench.rig().arena_on_huge_pages() ? "huge" : "4 KiB",
+               options.qps, roce::crc32_implementation());
     if (options.json) fmt::print("{}\n", json.dump());
 }
 
@@ -272,9 +292,11 @@ int run(const Options& options) {
     if (!options.op.empty()) {
         const auto name = std::find(kNames.begin(), kNames.end(), options.op);
         const auto op = static_cast<Op>(name - kNames.begin());
-        for (uint32_t i = 0; i < options.iterations; i++) samples[op].push_back(bench.run(op));
+        for (uint32_t i = 0; i < options.iterations; i++)
+            samples[op].push_back(bench.run(op));
     } else {
-        for (uint32_t op = 0; op < kOpCount; op++) bench.run(static_cast<Op>(op));  // warms up
+        for (uint32_t op = 0; op < kOpCount; op++)
+            bench.run(static_cast<Op>(op));  // warms up
         for (uint32_t round = 0; round < options.rounds; round++)
             for (uint32_t op = 0; op < kOpCount; op++)
                 for (uint32_t i = 0; i < kBatchesPerTurn; i++)
@@ -291,12 +313,20 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
     lagan::perf::Options options;
     CLI::App app("What a request costs the responder, in nanoseconds");
-    app.add_option("--pool-mib", options.pool_mib, "memory for pages")->check(CLI::Range(32, 1 << 20))->capture_default_str();
-    app.add_option("--qps", options.qps, "connections that the requests come from")->check(CLI::Range(2, 200))->capture_default_str();
-    app.add_option("--rounds", options.rounds, "turns of each operation")->check(CLI::Range(1, 100000))->capture_default_str();
+    app.add_option("--pool-mib", options.pool_mib, "memory for pages")
+        ->check(CLI::Range(32, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--qps", options.qps, "connections that the requests come from")
+        ->check(CLI::Range(2, 200))
+        ->capture_default_str();
+    app.add_option("--rounds", options.rounds, "turns of each operation")
+        ->check(CLI::Range(1, 100000))
+        ->capture_default_str();
     app.add_option("--op", options.op, "only this operation")
-        ->check(CLI::IsMember(std::vector<std::string>(lagan::perf::kNames.begin(), lagan::perf::kNames.end())));
-    app.add_option("--iterations", options.iterations, "batches of 512 requests, with --op")->capture_default_str();
+        ->check(
+            CLI::IsMember(std::vector<std::string>(lagan::perf::kNames.begin(), lagan::perf::kNames.end())));
+    app.add_option("--iterations", options.iterations, "batches of 512 requests, with --op")
+        ->capture_default_str();
     app.add_flag("--huge-pages", options.huge_pages, "reserve 2 MiB pages for the run (root)");
     app.add_flag("--json", options.json, "end with one JSON object");
     CLI11_PARSE(app, argc, argv);

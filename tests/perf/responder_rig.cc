@@ -23,19 +23,28 @@ namespace lagan::perf {
 
 namespace {
 
-constexpr uint32_t kPayloads = 64;      // different page contents
+constexpr uint32_t kPayloads = 64;  // different page contents
 constexpr uint64_t kSlackFrames = 4096;
 constexpr uint32_t kRingSlots = 2048;
 
 }  // namespace
 
 void init_eal(bool huge_pages) {
-    std::vector<std::string> arguments = {"bench", "--no-shconf", "--no-pci", "--no-telemetry", "--iova-mode=va",
-                                          "--log-level=lib.eal:4", "-m", "256", "--lcores=0",
-                                          "--file-prefix", fmt::format("lagan_bench_{}", getpid())};
+    std::vector<std::string> arguments = {"bench",
+                                          "--no-shconf",
+                                          "--no-pci",
+                                          "--no-telemetry",
+                                          "--iova-mode=va",
+                                          "--log-level=lib.eal:4",
+                                          "-m",
+                                          "256",
+                                          "--lcores=0",
+                                          "--file-prefix",
+                                          fmt::format("lagan_bench_{}", getpid())};
     arguments.push_back(huge_pages ? "--in-memory" : "--no-huge");
     std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
+    for (std::string& argument : arguments)
+        argv.push_back(argument.data());
     if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
         throw std::runtime_error(fmt::format("rte_eal_init: {}", rte_strerror(rte_errno)));
 }
@@ -50,7 +59,10 @@ Rig::Rig(const RigOptions& options) : pool_bytes_(options.pool_bytes) {
     if (rcu_ == nullptr || rte_rcu_qsbr_init(rcu_, 1) != 0) throw std::bad_alloc();
     regions_ = std::make_unique<memory::RegionTable>(*arena_, *frames_, *rkeys_, rcu_, kSlackFrames);
     qps_ = std::make_unique<QpTable>(1024, rcu_);
-    engine_ = std::make_unique<Engine>(Shared{.qps = *qps_, .rkeys = *rkeys_, .rcu = rcu_, .frames = frames_.get(),
+    engine_ = std::make_unique<Engine>(Shared{.qps = *qps_,
+                                              .rkeys = *rkeys_,
+                                              .rcu = rcu_,
+                                              .frames = frames_.get(),
                                               .budget = &regions_->budget()},
                                        EngineOptions{});
     make_port();
@@ -62,15 +74,18 @@ Rig::Rig(const RigOptions& options) : pool_bytes_(options.pool_bytes) {
 }
 
 Rig::~Rig() {
-    for (Peer& peer : peers_) qps_->destroy(peer.server->qpn);
-    for (uint32_t i = 0; i < peers_.size() + 8; i++) poll_once(*engine_);
+    for (Peer& peer : peers_)
+        qps_->destroy(peer.server->qpn);
+    for (uint32_t i = 0; i < peers_.size() + 8; i++)
+        poll_once(*engine_);
     rte_eth_dev_stop(port_);
     rte_eth_dev_close(port_);
     qps_->reap();
     engine_.reset();
     regions_.reset();
     arena_->discard();
-    for (rte_ring* ring : {to_engine_, from_engine_}) rte_ring_free(ring);
+    for (rte_ring* ring : {to_engine_, from_engine_})
+        rte_ring_free(ring);
     rte_free(rcu_);
 }
 
@@ -120,7 +135,8 @@ void Rig::make_payloads() {
     std::mt19937_64 random(1);
     payloads_.resize(kPayloads);
     for (Payload& payload : payloads_) {
-        for (uint8_t& byte : payload.bytes) byte = static_cast<uint8_t>(random());
+        for (uint8_t& byte : payload.bytes)
+            byte = static_cast<uint8_t>(random());
         payload.crc = roce::crc32_raw(0, payload.bytes, sizeof payload.bytes);
     }
 }
@@ -144,10 +160,13 @@ rte_mbuf* Rig::start(Peer& peer, const Request& request, uint8_t*& extension) {
     return packet;
 }
 
-void Rig::finish(const Peer& peer, rte_mbuf* packet, const Request& request, uint8_t* extension, uint32_t payload_crc) {
-    const uint32_t headers = header_icrc_state(*peer.local, rte_pktmbuf_mtod(packet, uint8_t*), request.extension_bytes);
+void Rig::finish(const Peer& peer, rte_mbuf* packet, const Request& request, uint8_t* extension,
+                 uint32_t payload_crc) {
+    const uint32_t headers =
+        header_icrc_state(*peer.local, rte_pktmbuf_mtod(packet, uint8_t*), request.extension_bytes);
     uint8_t* trailer = extension + request.extension_bytes + request.payload_bytes;
-    trailer += write_trailer(trailer, request.payload_bytes, roce::crc32_shift(headers, request.payload_bytes) ^ payload_crc);
+    trailer += write_trailer(trailer, request.payload_bytes,
+                             roce::crc32_shift(headers, request.payload_bytes) ^ payload_crc);
     packet->data_len = static_cast<uint16_t>(trailer - rte_pktmbuf_mtod(packet, uint8_t*));
     packet->pkt_len = packet->data_len;
     if (rte_ring_enqueue(to_engine_, packet) != 0) throw std::runtime_error("too many requests at a time");
@@ -182,8 +201,9 @@ void Rig::write_page(uint64_t page) {
 }
 
 void Rig::free_pages(const uint32_t* pages, uint32_t count) {
-    const Request request = {roce::Opcode::rc_send_only, 0,
-                             static_cast<uint32_t>(sizeof(capsule::Header) + count * sizeof(capsule::PageRange))};
+    const Request request = {
+        roce::Opcode::rc_send_only, 0,
+        static_cast<uint32_t>(sizeof(capsule::Header) + count * sizeof(capsule::PageRange))};
     Peer& peer = next_peer();
     uint8_t* message;
     rte_mbuf* packet = start(peer, request, message);
@@ -209,7 +229,8 @@ uint32_t Rig::drain(Look look, void* context) {
     const uint32_t count =
         rte_ring_sc_dequeue_burst(from_engine_, reinterpret_cast<void**>(replies), 2 * kBurst, nullptr);
     if (look != nullptr)
-        for (uint32_t i = 0; i < count; i++) look(replies[i], context);
+        for (uint32_t i = 0; i < count; i++)
+            look(replies[i], context);
     if (count != 0) rte_pktmbuf_free_bulk(replies, count);
     return count;
 }
@@ -230,7 +251,8 @@ void Rig::acknowledge_messages() {
     for (Peer& peer : peers_) {
         if (peer.messages_unacknowledged == 0) continue;
         const uint32_t request_psn = peer.psn;
-        peer.psn = roce::psn_add(peer.server->requester.next_psn, roce::kPsnMask);  // the last one that it sent
+        peer.psn =
+            roce::psn_add(peer.server->requester.next_psn, roce::kPsnMask);  // the last one that it sent
         uint8_t* extension;
         rte_mbuf* packet = start(peer, kAck, extension);
         peer.psn = request_psn;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One serving engine on an in-memory port, and a peer that only builds request packets: no client engine runs.
+// One serving engine on an in-memory port, and a peer that only builds request packets: no client engine
+// runs.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -23,9 +24,9 @@ namespace lagan::perf {
 
 struct RigOptions {
     uint64_t pool_bytes = 2ULL << 30;
-    uint32_t qps = 4;               // requests go round them
-    std::filesystem::path arena;    // directory of the frames
-    bool huge_pages = false;        // for mbufs too
+    uint32_t qps = 4;             // requests go round them
+    std::filesystem::path arena;  // directory of the frames
+    bool huge_pages = false;      // for mbufs too
 };
 
 class Rig {
@@ -41,11 +42,13 @@ class Rig {
     void read(uint64_t va, uint32_t bytes);
     void write_page(uint64_t page);  // 4 KiB of some random content
     // Frees pages, one range each; at most kPagesPerFree.
-    static constexpr uint32_t kPagesPerFree = (kMaxMessageBytes - sizeof(capsule::Header)) / sizeof(capsule::PageRange);
+    static constexpr uint32_t kPagesPerFree =
+        (kMaxMessageBytes - sizeof(capsule::Header)) / sizeof(capsule::PageRange);
     void free_pages(const uint32_t* pages, uint32_t count);
 
-    // Lets the engine answer everything that waits: poll_once() until the port is empty and no work is left. Takes and
-    // frees the replies as a NIC would, after `look` has seen each (null: nobody looks). Returns TSC cycles spent.
+    // Lets the engine answer everything that waits: poll_once() until the port is empty and no work is left.
+    // Takes and frees the replies as a NIC would, after `look` has seen each (null: nobody looks). Returns
+    // TSC cycles spent.
     using Look = void (*)(rte_mbuf* reply, void* context);
     uint64_t serve(Look look = nullptr, void* context = nullptr);
     // Acknowledges the messages that the engine has sent (replies to capsules), as serve() found them.
@@ -73,9 +76,11 @@ class Rig {
     void make_port();
     void connect(uint32_t qps);
     void make_payloads();
-    // Starts a request: headers written; `payload_at` is where extension headers go. finish() adds the ICRC and sends.
+    // Starts a request: headers written; `payload_at` is where extension headers go. finish() adds the ICRC
+    // and sends.
     rte_mbuf* start(Peer& peer, const Request& request, uint8_t*& extension);
-    void finish(const Peer& peer, rte_mbuf* packet, const Request& request, uint8_t* extension, uint32_t payload_crc);
+    void finish(const Peer& peer, rte_mbuf* packet, const Request& request, uint8_t* extension,
+                uint32_t payload_crc);
     Peer& next_peer();
     uint32_t drain(Look look, void* context);
 
