@@ -47,7 +47,7 @@ trap 'exit 129' HUP
 
 # --- quietly LABEL COMMAND...: output to a log, a line every ten seconds, the log's end if it fails.
 quietly() {
-    local label=$1 log child status=0 next
+    local label=$1 log child status=0 next line last='' told=0
     shift
     log=$(mktemp "${TMPDIR:-/tmp}/lagan-XXXXXX.log")
     step "$label"
@@ -58,7 +58,12 @@ quietly() {
     while kill -0 "$child" 2>/dev/null; do
         sleep 0.1
         if ((SECONDS >= next)); then
-            say "... $(tail -c 1000 "$log" | tr '\r' '\n' | grep . | tail -n 1 | cut -c 1-110)"
+            line=$(tail -c 1000 "$log" | tr '\r' '\n' | grep . | tail -n 1 | cut -c 1-110) || true
+            # The same again only once a minute: enough to see that it lives.
+            if [[ $line != "$last" ]] || ((SECONDS >= told + 60)); then
+                say "... $line"
+                last=$line told=$SECONDS
+            fi
             next=$((SECONDS + 10))
         fi
     done

@@ -36,7 +36,6 @@ class Tally:
 
 
 def environment(build, hugepages):
-    suppressions = kRoot / "tests/support"
     return {
         **os.environ,
         "LAGAN_BUILD_DIR": str(build_dir(build)),
@@ -46,7 +45,7 @@ def environment(build, hugepages):
         "PYTHONDONTWRITEBYTECODE": "1",
         "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-        "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={suppressions}/tsan.supp",
+        "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
     }
 
 
