@@ -121,6 +121,9 @@ lagan_configure() {
         die "meson setup failed; see above and $dir/meson-logs/meson-log.txt"
 }
 
+# Objects compiled in one clone serve another: the folder is in none of them but for debug information.
+export CCACHE_NOHASHDIR=1
+
 lagan_build() {
     local kind=$1 dir
     shift
