@@ -16,6 +16,9 @@ constexpr unsigned kRoundsUntilFirst = 60;  // of one that has had none
 Tidier::Tidier(Appliance& appliance) : a_(appliance), next_(Clock::now() + kTidyEvery) {
     a_.control_plane->connections().set_established_handler([this](const QpAttributes& attributes) {
         losses_before_[attributes.qpn] = losses_of(attributes.path.port_id);
+        // Said here: a connection can come and go between two rounds.
+        const auto temporary = a_.temporary_regions.find(attributes.region_id);
+        if (temporary != a_.temporary_regions.end()) temporary->second.was_connected = true;
     });
 }
 
@@ -78,7 +81,6 @@ void Tidier::delete_temporary_regions() {
         }
         bool connected = false;
         a_.qps->for_each([&](const Qp& qp) { connected |= qp.region_id == id; });
-        state.was_connected |= connected;
         state.rounds_without = connected ? 0 : state.rounds_without + 1;
         if (state.rounds_without >= (state.was_connected ? kRoundsWithout : kRoundsUntilFirst))
             gone.push_back(region->name);
