@@ -15,8 +15,9 @@ static Frame region_info() {
     capsule::Header header{};
     header.version = capsule::kVersion;
     header.opcode = static_cast<uint8_t>(capsule::Opcode::region_info);
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&header);
-    return {bytes, bytes + sizeof header};
+    Frame frame(sizeof header);
+    std::memcpy(frame.data(), &header, sizeof header);
+    return frame;
 }
 
 BOOST_AUTO_TEST_CASE(write_is_acknowledged_with_its_psn_and_the_message_count) {
