@@ -50,7 +50,8 @@ cm::AcceptDecision Admission::decide(const cm::ConnectRequest& request, uint64_t
 
 nlohmann::json Admission::counters() const {
     nlohmann::json counters;
-    for (size_t i = 1; i < kGrantErrors; ++i) counters[grant_error_name(static_cast<GrantError>(i))] = refused_[i];
+    for (size_t i = 1; i < kGrantErrors; ++i)
+        counters[grant_error_name(static_cast<GrantError>(i))] = refused_[i];
     counters["no_region"] = refused_[kNoRegion];
     return counters;
 }

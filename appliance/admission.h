@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-#include "datapath/cm/engine_binding.h"
 #include "appliance/grant.h"
 #include "datapath/cm/connect_types.h"
+#include "datapath/cm/engine_binding.h"
 #include "datapath/memory/region_table.h"
 
 namespace lagan::appliance {
@@ -16,10 +16,15 @@ namespace lagan::appliance {
 // Control thread only. Everything it is given outlives it.
 class Admission {
   public:
-    Admission(const GrantKey& key, memory::RegionTable& regions, cm::EngineBinding& engines, uint32_t responder_resources)
-        : key_(key), regions_(regions), engines_(engines), responder_resources_(static_cast<uint8_t>(responder_resources)) {}
+    Admission(const GrantKey& key, memory::RegionTable& regions, cm::EngineBinding& engines,
+              uint32_t responder_resources)
+        : key_(key),
+          regions_(regions),
+          engines_(engines),
+          responder_resources_(static_cast<uint8_t>(responder_resources)) {}
 
-    // Accepted: the reply carries capsule::Welcome. Refused: a REJ of reason 28 whose private data is the reason in words.
+    // Accepted: the reply carries capsule::Welcome. Refused: a REJ of reason 28 whose private data is the
+    // reason in words.
     cm::AcceptDecision decide(const cm::ConnectRequest& request, uint64_t now_unix_s);
 
     // How many were refused, by reason.

@@ -30,7 +30,8 @@ void plan_cpus(Appliance& a) {
         request.port_nodes.push_back(port_numa_node(port));
     }
     a.plan = plan_lcores(usable_cpus(), request);
-    for (const std::string& line : describe(a.plan)) spdlog::info("plan: {}", line);
+    for (const std::string& line : describe(a.plan))
+        spdlog::info("plan: {}", line);
 }
 
 // Early: what is wrong with them is better said before memory is committed.
@@ -55,7 +56,8 @@ void make_arena(Appliance& a) {
     const ArenaPlan plan = plan_arena(a.options);
     a.arena = std::make_unique<memory::Arena>(
         memory::Arena::Options{.directory = plan.directory, .frame_bytes = plan.frame_bytes});
-    spdlog::info("arena: {} at {} ({})", format_size(a.arena->frames().size()), plan.directory.string(), plan.reason);
+    spdlog::info("arena: {} at {} ({})", format_size(a.arena->frames().size()), plan.directory.string(),
+                 plan.reason);
 }
 
 void discard_arena(Appliance& a) {
@@ -80,8 +82,10 @@ void init_eal(Appliance& a) {
 
 void make_memory(Appliance& a) {
     const auto engine_count = static_cast<uint32_t>(a.plan.pollers.size());
-    a.rcu.reset(static_cast<rte_rcu_qsbr*>(rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(engine_count), RTE_CACHE_LINE_SIZE)));
-    if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), engine_count) != 0) throw std::runtime_error("no memory for RCU");
+    a.rcu.reset(static_cast<rte_rcu_qsbr*>(
+        rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(engine_count), RTE_CACHE_LINE_SIZE)));
+    if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), engine_count) != 0)
+        throw std::runtime_error("no memory for RCU");
     a.frames = std::make_unique<memory::FramePool>(a.arena->frames(), a.arena->frame_meta());
     a.rkeys = std::make_unique<memory::RkeyTable>(kMaxRkeys);
     a.regions = std::make_unique<memory::RegionTable>(*a.arena, *a.frames, *a.rkeys, a.rcu.get(),
@@ -110,8 +114,10 @@ void make_engines(Appliance& a) {
         a.engines.push_back(std::make_unique<Engine>(shared, options));
     }
     std::vector<Engine*> peers;
-    for (const auto& engine : a.engines) peers.push_back(engine.get());
-    for (const auto& engine : a.engines) engine->peers = peers;
+    for (const auto& engine : a.engines)
+        peers.push_back(engine.get());
+    for (const auto& engine : a.engines)
+        engine->peers = peers;
 }
 
 void drop_engines(Appliance& a) {
@@ -123,18 +129,24 @@ void open_ports(Appliance& a) {
     const size_t arena_page = a.arena->huge_pages() ? kHugePageBytes : kSmallPageBytes;
     for (size_t i = 0; i < a.options.ports.size(); ++i) {
         // Ports start at different engines, so that several with one queue each are spread over the lcores.
-        const auto engine_of = [&](size_t queue) -> Engine& { return *a.engines[(i + queue) % a.engines.size()]; };
+        const auto engine_of = [&](size_t queue) -> Engine& {
+            return *a.engines[(i + queue) % a.engines.size()];
+        };
         std::vector<rte_mempool*> pools;
-        for (uint32_t queue = 0; queue < a.queues_of(a.options.ports[i]); ++queue) pools.push_back(engine_of(queue).rx_pool());
+        for (uint32_t queue = 0; queue < a.queues_of(a.options.ports[i]); ++queue)
+            pools.push_back(engine_of(queue).rx_pool());
         a.ports.push_back(std::make_unique<Port>(a.options.ports[i], a.devices[i], pools));
         Port& port = *a.ports.back();
         port.map_for_dma(a.arena->frames(), arena_page);
-        for (uint16_t queue = 0; queue < port.queues(); ++queue) engine_of(queue).add_port(port.id(), queue, port.linear());
+        for (uint16_t queue = 0; queue < port.queues(); ++queue)
+            engine_of(queue).add_port(port.id(), queue, port.linear());
         spdlog::info("{}", port.describe());
     }
 }
 
-void close_ports(Appliance& a) { a.ports.clear(); }
+void close_ports(Appliance& a) {
+    a.ports.clear();
+}
 
 struct PollTask {
     Engine* engine;
@@ -163,16 +175,23 @@ void stop_polling(Appliance& a) {
 
 void make_control_plane(Appliance& a) {
     std::vector<Engine*> engines;
-    for (const auto& engine : a.engines) engines.push_back(engine.get());
+    for (const auto& engine : a.engines)
+        engines.push_back(engine.get());
     a.binding = std::make_unique<cm::EngineBinding>(*a.qps, std::move(engines));
-    a.admission = std::make_unique<Admission>(*a.key, *a.regions, *a.binding, a.options.rdma.responder_resources);
+    a.admission =
+        std::make_unique<Admission>(*a.key, *a.regions, *a.binding, a.options.rdma.responder_resources);
     std::vector<net::PortConfig> configs;
-    for (const auto& port : a.ports) configs.push_back(port->config());
-    a.control_plane = std::make_unique<cm::ControlPlane>(*a.binding, std::move(configs), *a.binding, cm::CmOptions{}, log_sink());
-    a.control_plane->connections().listen(a.options.rdma.service_port, [&a](const cm::ConnectRequest& request) {
-        const auto now = std::chrono::system_clock::now().time_since_epoch();
-        return a.admission->decide(request, static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()));
-    });
+    for (const auto& port : a.ports)
+        configs.push_back(port->config());
+    a.control_plane = std::make_unique<cm::ControlPlane>(*a.binding, std::move(configs), *a.binding,
+                                                         cm::CmOptions{}, log_sink());
+    a.control_plane->connections().listen(
+        a.options.rdma.service_port, [&a](const cm::ConnectRequest& request) {
+            const auto now = std::chrono::system_clock::now().time_since_epoch();
+            return a.admission->decide(
+                request,
+                static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()));
+        });
 }
 
 void drop_control_plane(Appliance& a) {
@@ -186,8 +205,8 @@ void open_api(Appliance& a) {
     a.queue = std::make_unique<ControlQueue>();
     a.node = std::make_unique<LocalNode>(a);
     a.api = std::make_unique<NodeApi>(*a.node, *a.queue);
-    a.server = std::make_unique<HttpServer>(a.options.node.api_socket,
-                                            [&a](const ApiRequest& request) { return a.api->handle(request); });
+    a.server = std::make_unique<HttpServer>(
+        a.options.node.api_socket, [&a](const ApiRequest& request) { return a.api->handle(request); });
     spdlog::info("node API: {}", a.options.node.api_socket.string());
 }
 
@@ -230,7 +249,9 @@ void undo(Appliance& appliance, size_t steps_done) {
 
 }  // namespace
 
-void RcuDeleter::operator()(rte_rcu_qsbr* rcu) const { rte_free(rcu); }
+void RcuDeleter::operator()(rte_rcu_qsbr* rcu) const {
+    rte_free(rcu);
+}
 
 uint32_t Appliance::queues_of(const PortOptions& port) const {
     return std::min(port.queues, static_cast<uint32_t>(plan.pollers.size()));
@@ -248,6 +269,8 @@ void start(Appliance& appliance) {
     }
 }
 
-void stop(Appliance& appliance) { undo(appliance, std::size(kSteps)); }
+void stop(Appliance& appliance) {
+    undo(appliance, std::size(kSteps));
+}
 
 }  // namespace lagan::appliance

@@ -34,8 +34,8 @@ struct RcuDeleter {
     void operator()(rte_rcu_qsbr* rcu) const;
 };
 
-// Everything belongs to the control thread. Members that are null are not there yet, or not any more; each needs those above
-// it.
+// Everything belongs to the control thread. Members that are null are not there yet, or not any more; each
+// needs those above it.
 struct Appliance {
     explicit Appliance(const Options& wanted) : options(wanted) {}
 

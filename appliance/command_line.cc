@@ -24,7 +24,9 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& status
     CLI::App app("lagand: serves this machine's memory to compute hosts over RoCEv2.", "lagand");
     app.footer(kExamples);
     app.set_version_flag("--version", "lagand " LAGAN_VERSION);
-    app.add_option("--config", line.config, "the configuration file")->type_name("FILE")->capture_default_str();
+    app.add_option("--config", line.config, "the configuration file")
+        ->type_name("FILE")
+        ->capture_default_str();
     app.add_flag("--check-config", line.check_config, "say whether the configuration is good, and end");
     app.add_option("--set", line.settings, "change one key of the configuration; may be given several times")
         ->type_name("KEY=VALUE")

@@ -14,7 +14,8 @@ struct CommandLine {
     std::vector<std::string> settings;  // KEY=VALUE each
 };
 
-// Nothing when all is done already (--help, --version, or an error that was printed): exit with `status` then.
+// Nothing when all is done already (--help, --version, or an error that was printed): exit with `status`
+// then.
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& status);
 
 }  // namespace lagan::appliance

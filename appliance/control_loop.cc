@@ -26,10 +26,13 @@ constexpr int kTickMs = 1;  // punted packets wait in a ring that cannot wake an
 constexpr auto kCloseWithin = 1s;
 
 uint64_t now_us() {
-    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch()).count());
+    return static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch()).count());
 }
 
-void serve_packets(Appliance& a) { a.binding->serve(*a.control_plane, now_us()); }
+void serve_packets(Appliance& a) {
+    a.binding->serve(*a.control_plane, now_us());
+}
 
 // A descriptor from which the two signals can be read.
 class EndSignals {

@@ -21,7 +21,9 @@ int make_event() {
 
 ControlQueue::ControlQueue() : event_(make_event()) {}
 
-ControlQueue::~ControlQueue() { ::close(event_); }
+ControlQueue::~ControlQueue() {
+    ::close(event_);
+}
 
 void ControlQueue::post(std::shared_ptr<Task> task) {
     const std::lock_guard lock(mutex_);

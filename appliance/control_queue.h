@@ -26,14 +26,15 @@ class ControlQueue {
     ControlQueue(const ControlQueue&) = delete;
     ControlQueue& operator=(const ControlQueue&) = delete;
 
-    // Any thread but the control thread: runs `work` there, waits, and returns its result or throws what it threw. Throws
-    // QueueClosed once close() was called.
+    // Any thread but the control thread: runs `work` there, waits, and returns its result or throws what it
+    // threw. Throws QueueClosed once close() was called.
     template <typename Work>
     std::invoke_result_t<Work> run(Work work) {
         auto call = std::make_shared<Call<Work>>(std::move(work));
         post(call);
         call->done.acquire();
-        // Moved out: what an exception holds then ends on this thread, not on whichever lets go of the call last.
+        // Moved out: what an exception holds then ends on this thread, not on whichever lets go of the call
+        // last.
         if (const std::exception_ptr error = std::move(call->error)) std::rethrow_exception(error);
         if constexpr (!std::is_void_v<std::invoke_result_t<Work>>) return std::move(*call->result);
     }

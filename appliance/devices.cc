@@ -9,22 +9,29 @@ namespace lagan::appliance {
 
 namespace {
 
-constexpr uint32_t kL2Bytes = 14 + 4;         // Ethernet header and one 802.1Q tag
-constexpr uint32_t kTpacketBytes = 32 + 20;   // what the kernel puts before a frame in a ring (TPACKET2_HDRLEN)
+constexpr uint32_t kL2Bytes = 14 + 4;  // Ethernet header and one 802.1Q tag
+constexpr uint32_t kTpacketBytes =
+    32 + 20;  // what the kernel puts before a frame in a ring (TPACKET2_HDRLEN)
 constexpr uint32_t kRingFrames = 512;
-constexpr uint32_t kMinRoom = 2048;           // what drivers expect of any mbuf
+constexpr uint32_t kMinRoom = 2048;  // what drivers expect of any mbuf
 
-constexpr uint32_t round_up(uint32_t value, uint32_t to) { return (value + to - 1) / to * to; }
+constexpr uint32_t round_up(uint32_t value, uint32_t to) {
+    return (value + to - 1) / to * to;
+}
 
 // A slot of an af_packet ring. Sixteen of them are whole pages, as a block must be.
-uint32_t af_packet_frame_bytes(uint32_t mtu_bytes) { return round_up(mtu_bytes + kL2Bytes + kTpacketBytes, 256); }
+uint32_t af_packet_frame_bytes(uint32_t mtu_bytes) {
+    return round_up(mtu_bytes + kL2Bytes + kTpacketBytes, 256);
+}
 
-uint32_t frame_bytes(uint32_t mtu_bytes) { return round_up(mtu_bytes + kL2Bytes, 128); }
+uint32_t frame_bytes(uint32_t mtu_bytes) {
+    return round_up(mtu_bytes + kL2Bytes, 128);
+}
 
 std::string af_packet(const PortOptions& port, uint32_t queues) {
     const uint32_t frame = af_packet_frame_bytes(port.mtu_bytes);
-    return fmt::format("iface={},qpairs={},framesz={},blocksz={},framecnt={}", port.interface, queues, frame, frame * 16,
-                       kRingFrames);
+    return fmt::format("iface={},qpairs={},framesz={},blocksz={},framecnt={}", port.interface, queues, frame,
+                       frame * 16, kRingFrames);
 }
 
 // Driver and arguments of a virtual device, before port.devargs.
@@ -36,21 +43,26 @@ DeviceArguments virtual_device(const char* driver, size_t index, const std::stri
 DeviceArguments make(const PortOptions& port, size_t index, uint32_t queues) {
     switch (port.kind) {
         case PortKind::vhost:
-            return virtual_device("net_vhost", index, fmt::format("iface={},queues={},client=0", port.path.string(), queues));
+            return virtual_device("net_vhost", index,
+                                  fmt::format("iface={},queues={},client=0", port.path.string(), queues));
         case PortKind::memif:
             // The driver sends frames larger than bsize corrupt.
             return virtual_device("net_memif", index,
-                                  fmt::format("role=server,socket={},socket-abstract=no,bsize={}", port.path.string(),
-                                              frame_bytes(port.mtu_bytes)));
-        case PortKind::af_packet: return virtual_device("net_af_packet", index, af_packet(port, queues));
-        case PortKind::tap: return virtual_device("net_tap", index, fmt::format("iface={}", port.interface));
+                                  fmt::format("role=server,socket={},socket-abstract=no,bsize={}",
+                                              port.path.string(), frame_bytes(port.mtu_bytes)));
+        case PortKind::af_packet:
+            return virtual_device("net_af_packet", index, af_packet(port, queues));
+        case PortKind::tap:
+            return virtual_device("net_tap", index, fmt::format("iface={}", port.interface));
         case PortKind::virtio_user:
-            return virtual_device("net_virtio_user", index, fmt::format("path={},queues={}", port.path.string(), queues));
+            return virtual_device("net_virtio_user", index,
+                                  fmt::format("path={},queues={}", port.path.string(), queues));
         case PortKind::pci: {
             const std::string name = port.pci.size() == 7 ? "0000:" + port.pci : port.pci;
             return {"-a", name, name};
         }
-        case PortKind::vdev: return {"--vdev", port.devargs, port.devargs.substr(0, port.devargs.find(','))};
+        case PortKind::vdev:
+            return {"--vdev", port.devargs, port.devargs.substr(0, port.devargs.find(','))};
     }
     return {};
 }
@@ -67,7 +79,8 @@ uint32_t rx_room_bytes(const std::vector<PortOptions>& ports) {
     uint32_t room = kMinRoom;
     for (const PortOptions& port : ports) {
         // The af_packet driver wants room for a whole slot of its ring.
-        room = std::max(room, port.kind == PortKind::af_packet ? af_packet_frame_bytes(port.mtu_bytes) : frame_bytes(port.mtu_bytes));
+        room = std::max(room, port.kind == PortKind::af_packet ? af_packet_frame_bytes(port.mtu_bytes)
+                                                               : frame_bytes(port.mtu_bytes));
     }
     return room;
 }

@@ -13,7 +13,7 @@ namespace lagan::appliance {
 struct DeviceArguments {
     std::string option;  // of EAL: "--vdev" or "-a"
     std::string value;
-    std::string name;    // what rte_eth_dev_get_port_by_name() takes
+    std::string name;  // what rte_eth_dev_get_port_by_name() takes
 };
 
 // `index` numbers the ports; `queues` is how many pairs of queues are used.

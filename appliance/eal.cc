@@ -30,28 +30,37 @@ uint64_t read_number(const char* file) {
 // DPDK's levels; its "info" is chatter to everybody else.
 const char* dpdk_log_level(LogLevel level) {
     switch (level) {
-        case LogLevel::error: return "*:error";
+        case LogLevel::error:
+            return "*:error";
         case LogLevel::warning:
-        case LogLevel::info: return "*:warning";
-        case LogLevel::debug: return "*:info";
+        case LogLevel::info:
+            return "*:warning";
+        case LogLevel::debug:
+            return "*:info";
     }
     return "*:warning";
 }
 
 std::string lcore_map(const LcorePlan& plan) {
     std::string map = fmt::format("{}@{}", LcorePlan::kControlLcore, plan.control.number);
-    for (const PollLcore& poller : plan.pollers) map += fmt::format(",{}@{}", poller.lcore, poller.cpu.number);
+    for (const PollLcore& poller : plan.pollers)
+        map += fmt::format(",{}@{}", poller.lcore, poller.cpu.number);
     return map;
 }
 
 const char* advice(int error) {
     switch (error) {
-        case ENOMEM: return "too little memory: free some, or reserve more huge pages";
+        case ENOMEM:
+            return "too little memory: free some, or reserve more huge pages";
         case EACCES:
-        case EPERM: return "a permission is missing: see docs/operations.md for what each kind of port needs";
-        case ENODEV: return "a device is missing or refused its arguments: DPDK's lines above say which";
-        case EALREADY: return "it was started before in this process";
-        default: return "DPDK's lines above say more";
+        case EPERM:
+            return "a permission is missing: see docs/operations.md for what each kind of port needs";
+        case ENODEV:
+            return "a device is missing or refused its arguments: DPDK's lines above say which";
+        case EALREADY:
+            return "it was started before in this process";
+        default:
+            return "DPDK's lines above say more";
     }
 }
 
@@ -96,10 +105,11 @@ bool use_huge_pages(HugePages wanted, uint64_t memory_bytes, const HugePageRoom&
     if (wanted == HugePages::automatic) return room.ready_bytes >= memory_bytes;
     if (room.possible_bytes >= memory_bytes) return true;
     const uint64_t missing = (memory_bytes - room.possible_bytes + kHugePageBytes - 1) / kHugePageBytes;
-    throw std::runtime_error(fmt::format("memory.huge_pages = \"on\": DPDK needs {} of huge pages, {} can be had; run: echo {} > "
-                                         "{}nr_hugepages, or set it to \"auto\"",
-                                         format_size(memory_bytes), format_size(room.possible_bytes),
-                                         read_number("nr_hugepages") + missing, kHugePages));
+    throw std::runtime_error(
+        fmt::format("memory.huge_pages = \"on\": DPDK needs {} of huge pages, {} can be had; run: echo {} > "
+                    "{}nr_hugepages, or set it to \"auto\"",
+                    format_size(memory_bytes), format_size(room.possible_bytes),
+                    read_number("nr_hugepages") + missing, kHugePages));
 }
 
 void start_eal(const std::vector<std::string>& arguments) {
@@ -108,12 +118,13 @@ void start_eal(const std::vector<std::string>& arguments) {
     texts = arguments;
     texts.insert(texts.begin(), "lagand");
     std::vector<char*> argv;
-    for (std::string& text : texts) argv.push_back(text.data());
+    for (std::string& text : texts)
+        argv.push_back(text.data());
     argv.push_back(nullptr);
     if (rte_eal_init(static_cast<int>(texts.size()), argv.data()) >= 0) return;
     const int error = rte_errno;
-    throw std::runtime_error(fmt::format("DPDK does not start: {} ({}); its arguments were: {}", rte_strerror(error),
-                                         advice(error), fmt::join(arguments, " ")));
+    throw std::runtime_error(fmt::format("DPDK does not start: {} ({}); its arguments were: {}",
+                                         rte_strerror(error), advice(error), fmt::join(arguments, " ")));
 }
 
 void stop_eal() {

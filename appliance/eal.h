@@ -17,27 +17,27 @@ struct EalRequest {
     std::vector<DeviceArguments> devices;
     uint64_t memory_bytes = 0;  // for mbufs, rings and drivers
     bool huge_pages = false;
-    std::string file_prefix;    // of EAL's directory, which stays empty
+    std::string file_prefix;  // of EAL's directory, which stays empty
     LogLevel log_level = LogLevel::info;
 };
 
 // What to put behind the program's name.
 std::vector<std::string> eal_arguments(const EalRequest& request);
 
-// Huge pages of 2 MiB that can be had, in bytes. Sure are those that lie ready; the kernel may make more when they are asked
-// for (vm.nr_overcommit_hugepages), if it finds the memory.
+// Huge pages of 2 MiB that can be had, in bytes. Sure are those that lie ready; the kernel may make more when
+// they are asked for (vm.nr_overcommit_hugepages), if it finds the memory.
 struct HugePageRoom {
     uint64_t ready_bytes;
     uint64_t possible_bytes;  // the ready ones included
 };
 HugePageRoom huge_page_room();
 
-// Whether EAL's memory goes on huge pages: "auto" takes ready ones only, "on" tries. Throws std::runtime_error when
-// they were asked for and are not there.
+// Whether EAL's memory goes on huge pages: "auto" takes ready ones only, "on" tries. Throws
+// std::runtime_error when they were asked for and are not there.
 bool use_huge_pages(HugePages wanted, uint64_t memory_bytes, const HugePageRoom& room);
 
-// Calls rte_eal_init(); from then on the calling thread is the main lcore and bound to its CPU. Throws std::runtime_error
-// with what to do. stop_eal() undoes it.
+// Calls rte_eal_init(); from then on the calling thread is the main lcore and bound to its CPU. Throws
+// std::runtime_error with what to do. stop_eal() undoes it.
 void start_eal(const std::vector<std::string>& arguments);
 void stop_eal();
 

@@ -79,7 +79,8 @@ class Descriptor {
     int fd_;
 };
 
-// Writes a new key beside `file` and links it to that name, which fails if somebody else was first: then theirs counts.
+// Writes a new key beside `file` and links it to that name, which fails if somebody else was first: then
+// theirs counts.
 void create_key_file(const std::filesystem::path& file) {
     std::string temporary = file.string() + ".XXXXXX";
     const Descriptor fd(mkostemp(temporary.data(), O_CLOEXEC));  // mode 0600
@@ -87,7 +88,8 @@ void create_key_file(const std::filesystem::path& file) {
 
     std::array<uint8_t, GrantKey::kBytes> key;
     random_bytes(key);
-    const bool written = write(fd.get(), key.data(), key.size()) == static_cast<ssize_t>(key.size()) && fsync(fd.get()) == 0;
+    const bool written =
+        write(fd.get(), key.data(), key.size()) == static_cast<ssize_t>(key.size()) && fsync(fd.get()) == 0;
     OPENSSL_cleanse(key.data(), key.size());
     const bool linked = written && (link(temporary.c_str(), file.c_str()) == 0 || errno == EEXIST);
     const int error = errno;
@@ -125,7 +127,9 @@ GrantKey::GrantKey(std::span<const uint8_t, kBytes> key) {
     key_id_ = endian::load_big_u16(digest.data());
 }
 
-GrantKey::~GrantKey() { OPENSSL_cleanse(key_.data(), key_.size()); }
+GrantKey::~GrantKey() {
+    OPENSSL_cleanse(key_.data(), key_.size());
+}
 
 GrantKey GrantKey::load_or_create(const std::filesystem::path& file) {
     for (int attempt = 0; attempt < 2; ++attempt) {
@@ -138,14 +142,16 @@ GrantKey GrantKey::load_or_create(const std::filesystem::path& file) {
         struct stat status {};
         if (fstat(fd.get(), &status) != 0) key_file_errno(file, "inspect");
         if (!S_ISREG(status.st_mode) || status.st_size != static_cast<off_t>(kBytes)) {
-            key_file_error(file, "not a key: it must be a file of 32 bytes; remove it to have a new key made "
-                                 "(grants given out so far then stop working)");
+            key_file_error(file,
+                           "not a key: it must be a file of 32 bytes; remove it to have a new key made "
+                           "(grants given out so far then stop working)");
         }
         if ((status.st_mode & 077) != 0) {
             key_file_error(file, "other users may read or write it; run: chmod 600 " + file.string());
         }
         std::array<uint8_t, kBytes> key;
-        if (read(fd.get(), key.data(), key.size()) != static_cast<ssize_t>(key.size())) key_file_errno(file, "read");
+        if (read(fd.get(), key.data(), key.size()) != static_cast<ssize_t>(key.size()))
+            key_file_errno(file, "read");
         struct Wipe {
             std::array<uint8_t, kBytes>& bytes;
             ~Wipe() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
@@ -204,10 +210,14 @@ bool grant_from_hex(std::string_view text, GrantBytes& out) {
 
 const char* role_name(Role role) {
     switch (role) {
-        case Role::none: return "none";
-        case Role::read: return "read";
-        case Role::write: return "write";
-        case Role::recover: return "recover";
+        case Role::none:
+            return "none";
+        case Role::read:
+            return "read";
+        case Role::write:
+            return "write";
+        case Role::recover:
+            return "recover";
     }
     return "unknown";
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A grant lets its bearer open queue pairs to one region, in one role, until it expires. It travels in the 56 bytes of
-// private data that the RDMA CM leaves to the user (docs/protocol.md, "Grant"). All integers are big-endian:
+// A grant lets its bearer open queue pairs to one region, in one role, until it expires. It travels in the 56
+// bytes of private data that the RDMA CM leaves to the user (docs/protocol.md, "Grant"). All integers are
+// big-endian:
 //
 //    0  version 1    1  role 1    2  key id 2    4  region id 4    8  expiry 8 (unix seconds)
 //   16  nonce 8     24  HMAC-SHA256 of the first 24 bytes, 32
@@ -59,15 +60,15 @@ class GrantKey {
     GrantKey& operator=(const GrantKey&) = delete;
     GrantKey(GrantKey&&) noexcept = default;
 
-    // Reads `file`, or makes it (mode 0600, 32 random bytes) in such a way that two processes doing so at once end up
-    // with the same key. Throws std::runtime_error with the file's name and what to do.
+    // Reads `file`, or makes it (mode 0600, 32 random bytes) in such a way that two processes doing so at
+    // once end up with the same key. Throws std::runtime_error with the file's name and what to do.
     static GrantKey load_or_create(const std::filesystem::path& file);
 
     // With a fresh random nonce. Throws std::runtime_error if the system's random source fails.
     GrantBytes sign(const Grant& grant) const;
 
-    // `out` is filled in only on GrantError::none. The HMAC is compared in constant time, before role and expiry are
-    // looked at. Whether the region exists is for the caller to check.
+    // `out` is filled in only on GrantError::none. The HMAC is compared in constant time, before role and
+    // expiry are looked at. Whether the region exists is for the caller to check.
     GrantError verify(std::span<const uint8_t> bytes, uint64_t now_unix_s, Grant& out) const;
 
     uint16_t key_id() const { return key_id_; }  // first two bytes of the key's SHA-256
@@ -81,7 +82,7 @@ class GrantKey {
 std::string grant_to_hex(const GrantBytes& bytes);
 bool grant_from_hex(std::string_view text, GrantBytes& out);
 
-const char* role_name(Role role);                     // "read", "write", "recover"
+const char* role_name(Role role);                       // "read", "write", "recover"
 bool role_from_name(std::string_view text, Role& out);  // the three above
 
 }  // namespace lagan::appliance

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "appliance/http_server.h"
 
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
@@ -8,7 +9,6 @@
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
-#include <array>
 #include <optional>
 #include <set>
 #include <thread>
@@ -25,7 +25,8 @@ using Local = asio::local::stream_protocol;
 namespace {
 
 constexpr uint32_t kMaxHeaderBytes = 8 * 1024;
-constexpr size_t kMaxDrainedBytes = 1U << 20;  // of a refused request, read so that its sender gets to see the reply
+constexpr size_t kMaxDrainedBytes =
+    1U << 20;  // of a refused request, read so that its sender gets to see the reply
 
 class Session;
 
@@ -52,8 +53,9 @@ class Session : public std::enable_shared_from_this<Session> {
         parser_->header_limit(kMaxHeaderBytes);
         parser_->body_limit(service_.limits.max_body_bytes);
         stream_.expires_after(service_.limits.timeout);
-        http::async_read(stream_, buffer_, *parser_,
-                         [self = shared_from_this()](beast::error_code error, size_t) { self->on_read(error); });
+        http::async_read(
+            stream_, buffer_, *parser_,
+            [self = shared_from_this()](beast::error_code error, size_t) { self->on_read(error); });
     }
 
     void close() { stream_.close(); }
@@ -68,9 +70,12 @@ class Session : public std::enable_shared_from_this<Session> {
                                     .body = request.body()}),
                   keep_alive);
         } else if (error == http::error::body_limit) {
-            write(problem(413, "the body is larger than " + std::to_string(service_.limits.max_body_bytes) + " bytes"), false);
+            write(problem(413, "the body is larger than " + std::to_string(service_.limits.max_body_bytes) +
+                                   " bytes"),
+                  false);
         } else if (error == http::error::header_limit) {
-            write(problem(431, "the header is larger than " + std::to_string(kMaxHeaderBytes) + " bytes"), false);
+            write(problem(431, "the header is larger than " + std::to_string(kMaxHeaderBytes) + " bytes"),
+                  false);
         } else if (error.category() == make_error_code(http::error::bad_method).category() &&
                    error != http::error::end_of_stream && error != http::error::partial_message) {
             write(problem(400, "this is not HTTP/1.1: " + error.message()), false);
@@ -92,22 +97,25 @@ class Session : public std::enable_shared_from_this<Session> {
         response_.keep_alive(keep_alive);
         if (reply.status != 204) response_.prepare_payload();
         stream_.expires_after(service_.limits.timeout);
-        http::async_write(stream_, response_, [self = shared_from_this(), keep_alive](beast::error_code error, size_t) {
-            if (error) return self->finish();
-            if (keep_alive) return self->read();
-            self->drain();
-        });
+        http::async_write(stream_, response_,
+                          [self = shared_from_this(), keep_alive](beast::error_code error, size_t) {
+                              if (error) return self->finish();
+                              if (keep_alive) return self->read();
+                              self->drain();
+                          });
     }
 
     // Closing while the peer still sends would make it see an error instead of the reply.
     void drain() {
         beast::error_code ignored;
         stream_.socket().shutdown(Local::socket::shutdown_send, ignored);
-        stream_.async_read_some(asio::buffer(drained_), [self = shared_from_this()](beast::error_code error, size_t bytes) {
-            self->drained_bytes_ += bytes;
-            if (error || self->drained_bytes_ > kMaxDrainedBytes) return self->finish();
-            self->drain();
-        });
+        stream_.async_read_some(asio::buffer(drained_),
+                                [self = shared_from_this()](beast::error_code error, size_t bytes) {
+                                    self->drained_bytes_ += bytes;
+                                    if (error || self->drained_bytes_ > kMaxDrainedBytes)
+                                        return self->finish();
+                                    self->drain();
+                                });
     }
 
     void finish() {
@@ -167,7 +175,8 @@ struct HttpServer::Impl {
         asio::post(service.context, [this] {
             service.accept_again.cancel();
             service.acceptor.close();
-            for (const auto& session : service.sessions) session->close();
+            for (const auto& session : service.sessions)
+                session->close();
         });
         thread.join();
     }

@@ -39,9 +39,9 @@ struct LcorePlan {
     std::vector<PollLcore> pollers;  // at least one
 };
 
-// Choosing takes one CPU per physical core, the ports' NUMA nodes and the highest numbers first, and leaves the control
-// thread a core of its own while there are two. Throws std::runtime_error, naming the option, if a CPU asked for may not
-// be used.
+// Choosing takes one CPU per physical core, the ports' NUMA nodes and the highest numbers first, and leaves
+// the control thread a core of its own while there are two. Throws std::runtime_error, naming the option, if
+// a CPU asked for may not be used.
 LcorePlan plan_lcores(const std::vector<Cpu>& cpus, const LcoreRequest& request);
 
 // One line per thread, for people; with a remark where threads share a CPU or a core.

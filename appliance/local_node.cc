@@ -34,10 +34,14 @@ PortStatus status_of(const Port& port) {
 
 ServiceError::Kind kind_of(memory::RegionError::Kind kind) {
     switch (kind) {
-        case memory::RegionError::Kind::exists: return ServiceError::Kind::exists;
-        case memory::RegionError::Kind::not_found: return ServiceError::Kind::not_found;
-        case memory::RegionError::Kind::no_room: return ServiceError::Kind::no_room;
-        case memory::RegionError::Kind::invalid: return ServiceError::Kind::invalid;
+        case memory::RegionError::Kind::exists:
+            return ServiceError::Kind::exists;
+        case memory::RegionError::Kind::not_found:
+            return ServiceError::Kind::not_found;
+        case memory::RegionError::Kind::no_room:
+            return ServiceError::Kind::no_room;
+        case memory::RegionError::Kind::invalid:
+            return ServiceError::Kind::invalid;
     }
     return ServiceError::Kind::invalid;
 }
@@ -46,23 +50,26 @@ ServiceError::Kind kind_of(memory::RegionError::Kind kind) {
 
 NodeStatus LocalNode::node() {
     const auto uptime = std::chrono::steady_clock::now() - a_.started;
-    NodeStatus status{.name = a_.options.node.name,
-                      .version = LAGAN_VERSION,
-                      .uptime_s = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(uptime).count()),
-                      .memory_bytes = uint64_t{a_.frames->capacity()} * memory::kPageBytes,
-                      .memory_free_bytes = uint64_t{a_.frames->free_count()} * memory::kPageBytes,
-                      .memory_unclaimed_bytes = a_.regions->budget().unclaimed() * memory::kPageBytes,
-                      .arena = a_.arena->directory().string(),
-                      .huge_pages = a_.arena->huge_pages(),
-                      .rdma_service_port = a_.options.rdma.service_port,
-                      .lcores = describe(a_.plan)};
-    for (const auto& port : a_.ports) status.ports.push_back(appliance::status_of(*port));
+    NodeStatus status{
+        .name = a_.options.node.name,
+        .version = LAGAN_VERSION,
+        .uptime_s = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(uptime).count()),
+        .memory_bytes = uint64_t{a_.frames->capacity()} * memory::kPageBytes,
+        .memory_free_bytes = uint64_t{a_.frames->free_count()} * memory::kPageBytes,
+        .memory_unclaimed_bytes = a_.regions->budget().unclaimed() * memory::kPageBytes,
+        .arena = a_.arena->directory().string(),
+        .huge_pages = a_.arena->huge_pages(),
+        .rdma_service_port = a_.options.rdma.service_port,
+        .lcores = describe(a_.plan)};
+    for (const auto& port : a_.ports)
+        status.ports.push_back(appliance::status_of(*port));
     return status;
 }
 
 memory::Region& LocalNode::find(const std::string& name) {
     memory::Region* region = a_.regions->find(name);
-    if (region == nullptr) throw ServiceError(ServiceError::Kind::not_found, fmt::format("there is no region \"{}\"", name));
+    if (region == nullptr)
+        throw ServiceError(ServiceError::Kind::not_found, fmt::format("there is no region \"{}\"", name));
     return *region;
 }
 
@@ -91,15 +98,19 @@ RegionStatus LocalNode::status_of(const memory::Region& region) {
 
 std::vector<RegionStatus> LocalNode::regions() {
     std::vector<RegionStatus> list;
-    for (const memory::Region* region : a_.regions->list()) list.push_back(status_of(*region));
+    for (const memory::Region* region : a_.regions->list())
+        list.push_back(status_of(*region));
     return list;
 }
 
-RegionStatus LocalNode::region(const std::string& name) { return status_of(find(name)); }
+RegionStatus LocalNode::region(const std::string& name) {
+    return status_of(find(name));
+}
 
 RegionStatus LocalNode::create_region(const RegionSpec& spec) {
     try {
-        const memory::Region& region = a_.regions->create(spec.name, spec.size_bytes, spec.reserve_bytes, spec.overcommit);
+        const memory::Region& region =
+            a_.regions->create(spec.name, spec.size_bytes, spec.reserve_bytes, spec.overcommit);
         spdlog::info("region {}: created, {}, {} reserved", region.name, format_size(region.size_bytes),
                      format_size(region.reserve_pages * memory::kPageBytes));
         if (spec.temporary) a_.temporary_regions[region.id] = {};
@@ -112,19 +123,25 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
 void LocalNode::delete_region(const std::string& name) {
     memory::Region& region = find(name);
     const auto connections = connections_of(region);
-    for (const uint32_t qpn : connections) a_.control_plane->connections().close(qpn);
+    for (const uint32_t qpn : connections)
+        a_.control_plane->connections().close(qpn);
     a_.regions->destroy(region);
-    spdlog::info("region {}: deleted, {} connection{} closed", name, connections.size(), connections.size() == 1 ? "" : "s");
+    spdlog::info("region {}: deleted, {} connection{} closed", name, connections.size(),
+                 connections.size() == 1 ? "" : "s");
 }
 
 IssuedGrant LocalNode::make_grant(const std::string& name, Role role, uint64_t ttl_s) {
     const memory::Region& region = find(name);
     const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const uint64_t expiry = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()) + ttl_s;
+    const uint64_t expiry =
+        static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()) + ttl_s;
     spdlog::info("region {}: grant to {} for {} s", name, role_name(role), ttl_s);
-    return {grant_to_hex(a_.key->sign({.role = role, .region_id = region.id, .expiry_unix_s = expiry})), expiry};
+    return {grant_to_hex(a_.key->sign({.role = role, .region_id = region.id, .expiry_unix_s = expiry})),
+            expiry};
 }
 
-nlohmann::json LocalNode::statistics() { return collect_statistics(a_); }
+nlohmann::json LocalNode::statistics() {
+    return collect_statistics(a_);
+}
 
 }  // namespace lagan::appliance

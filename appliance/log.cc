@@ -11,20 +11,28 @@ namespace {
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
     switch (level) {
-        case LogLevel::error: return spdlog::level::err;
-        case LogLevel::warning: return spdlog::level::warn;
-        case LogLevel::info: return spdlog::level::info;
-        case LogLevel::debug: return spdlog::level::debug;
+        case LogLevel::error:
+            return spdlog::level::err;
+        case LogLevel::warning:
+            return spdlog::level::warn;
+        case LogLevel::info:
+            return spdlog::level::info;
+        case LogLevel::debug:
+            return spdlog::level::debug;
     }
     return spdlog::level::info;
 }
 
 spdlog::level::level_enum to_spdlog(net::LogLevel level) {
     switch (level) {
-        case net::LogLevel::debug: return spdlog::level::debug;
-        case net::LogLevel::info: return spdlog::level::info;
-        case net::LogLevel::warning: return spdlog::level::warn;
-        case net::LogLevel::error: return spdlog::level::err;
+        case net::LogLevel::debug:
+            return spdlog::level::debug;
+        case net::LogLevel::info:
+            return spdlog::level::info;
+        case net::LogLevel::warning:
+            return spdlog::level::warn;
+        case net::LogLevel::error:
+            return spdlog::level::err;
     }
     return spdlog::level::info;
 }

@@ -30,7 +30,9 @@ struct Refused {
     ApiReply reply;
 };
 
-[[noreturn]] void refuse(unsigned status, const std::string& detail) { throw Refused{problem(status, detail)}; }
+[[noreturn]] void refuse(unsigned status, const std::string& detail) {
+    throw Refused{problem(status, detail)};
+}
 
 // ---- From structs to JSON ----
 
@@ -62,7 +64,8 @@ json to_json(const PortStatus& port) {
 
 json to_json(const NodeStatus& node) {
     json ports = json::array();
-    for (const PortStatus& port : node.ports) ports.push_back(to_json(port));
+    for (const PortStatus& port : node.ports)
+        ports.push_back(to_json(port));
     return {{"name", node.name},
             {"version", node.version},
             {"uptime_s", node.uptime_s},
@@ -89,9 +92,11 @@ json parse_body(const std::string& body, std::span<const std::string_view> known
     try {
         parsed = json::parse(body, limit_depth);
     } catch (const json::exception& error) {
-        // Some messages quote the text, which need not be UTF-8 and is nobody's business: give the place only.
+        // Some messages quote the text, which need not be UTF-8 and is nobody's business: give the place
+        // only.
         const auto* syntax = dynamic_cast<const json::parse_error*>(&error);
-        refuse(400, fmt::format("the body is not JSON (error at byte {})", syntax != nullptr ? syntax->byte : 0));
+        refuse(400,
+               fmt::format("the body is not JSON (error at byte {})", syntax != nullptr ? syntax->byte : 0));
     }
     if (!parsed.is_object()) refuse(400, "the body must be a JSON object");
     for (const auto& [key, value] : parsed.items()) {
@@ -142,8 +147,10 @@ RegionSpec parse_region_spec(const std::string& text) {
     if (spec.size_bytes == 0) refuse(422, "size: must be more than nothing");
     if (spec.reserve_bytes > spec.size_bytes) refuse(422, "reserve: is larger than the size");
     if (spec.reserve_bytes != 0 && spec.reserve_bytes < spec.size_bytes && !spec.overcommit) {
-        refuse(422, "reserve: is smaller than the size, so that stores can run out of memory; set \"overcommit\": true if that "
-                    "is meant");
+        refuse(422,
+               "reserve: is smaller than the size, so that stores can run out of memory; set \"overcommit\": "
+               "true if that "
+               "is meant");
     }
     return spec;
 }
@@ -157,10 +164,12 @@ GrantSpec parse_grant_spec(const std::string& text) {
     constexpr std::array<std::string_view, 2> kFields{"role", "ttl_seconds"};
     const json body = parse_body(text, kFields);
     GrantSpec spec{Role::none, kDefaultTtlSeconds};
-    if (!role_from_name(text_field(body, "role"), spec.role)) refuse(422, "role: must be \"read\", \"write\" or \"recover\"");
+    if (!role_from_name(text_field(body, "role"), spec.role))
+        refuse(422, "role: must be \"read\", \"write\" or \"recover\"");
     if (const auto ttl = body.find("ttl_seconds"); ttl != body.end()) {
         const bool good = ttl->is_number_unsigned() && *ttl >= 1U && *ttl <= kMaxTtlSeconds;
-        if (!good) refuse(422, fmt::format("ttl_seconds: must be a whole number from 1 to {}", kMaxTtlSeconds));
+        if (!good)
+            refuse(422, fmt::format("ttl_seconds: must be a whole number from 1 to {}", kMaxTtlSeconds));
         spec.ttl_s = ttl->get<uint64_t>();
     }
     return spec;
@@ -186,13 +195,15 @@ ApiReply get_stats(const Call& call) {
 
 ApiReply list_regions(const Call& call) {
     json list = json::array();
-    for (const auto& region : call.control.run([&] { return call.service.regions(); })) list.push_back(to_json(region));
+    for (const auto& region : call.control.run([&] { return call.service.regions(); }))
+        list.push_back(to_json(region));
     return {.body = {{"regions", std::move(list)}}};
 }
 
 ApiReply create_region(const Call& call) {
     const RegionSpec spec = parse_region_spec(call.request.body);
-    return {.status = 201, .body = to_json(call.control.run([&] { return call.service.create_region(spec); }))};
+    return {.status = 201,
+            .body = to_json(call.control.run([&] { return call.service.create_region(spec); }))};
 }
 
 ApiReply get_region(const Call& call) {
@@ -206,7 +217,8 @@ ApiReply delete_region(const Call& call) {
 
 ApiReply make_grant(const Call& call) {
     const GrantSpec spec = parse_grant_spec(call.request.body);
-    const auto grant = call.control.run([&] { return call.service.make_grant(call.name, spec.role, spec.ttl_s); });
+    const auto grant =
+        call.control.run([&] { return call.service.make_grant(call.name, spec.role, spec.ttl_s); });
     return {.status = 201, .body = {{"grant", grant.hex}, {"expires", grant.expires_unix_s}}};
 }
 
@@ -249,7 +261,8 @@ bool matches(const Route& route, const std::vector<std::string>& path, std::stri
 ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest& request) {
     const std::string_view target = request.target;
     if (!target.starts_with('/')) refuse(400, "the request target must be a path");
-    const auto path = segments(target.substr(1, target.find('?') == std::string_view::npos ? target.npos : target.find('?') - 1));
+    const auto path = segments(
+        target.substr(1, target.find('?') == std::string_view::npos ? target.npos : target.find('?') - 1));
     std::vector<std::string_view> allowed;
     for (const Route& route : kRoutes) {
         Call call{service, control, request, {}};
@@ -257,7 +270,8 @@ ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest&
         if (route.method == request.method) return route.handler(call);
         allowed.push_back(route.method);
     }
-    if (allowed.empty()) refuse(404, "there is no such resource; GET /v1/node, /v1/regions and /v1/stats are where to start");
+    if (allowed.empty())
+        refuse(404, "there is no such resource; GET /v1/node, /v1/regions and /v1/stats are where to start");
     ApiReply reply = problem(405, fmt::format("this resource takes {}", fmt::join(allowed, ", ")));
     reply.allowed_methods = fmt::format("{}", fmt::join(allowed, ", "));
     return reply;
@@ -265,28 +279,44 @@ ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest&
 
 unsigned http_status(ServiceError::Kind kind) {
     switch (kind) {
-        case ServiceError::Kind::not_found: return 404;
-        case ServiceError::Kind::exists: return 409;
-        case ServiceError::Kind::invalid: return 422;
-        case ServiceError::Kind::no_room: return 507;
-        case ServiceError::Kind::unavailable: return 503;
+        case ServiceError::Kind::not_found:
+            return 404;
+        case ServiceError::Kind::exists:
+            return 409;
+        case ServiceError::Kind::invalid:
+            return 422;
+        case ServiceError::Kind::no_room:
+            return 507;
+        case ServiceError::Kind::unavailable:
+            return 503;
     }
     return 500;
 }
 
 const char* status_title(unsigned status) {
     switch (status) {
-        case 400: return "Bad Request";
-        case 404: return "Not Found";
-        case 405: return "Method Not Allowed";
-        case 408: return "Request Timeout";
-        case 409: return "Conflict";
-        case 413: return "Payload Too Large";
-        case 422: return "Unprocessable Entity";
-        case 431: return "Request Header Fields Too Large";
-        case 503: return "Service Unavailable";
-        case 507: return "Insufficient Storage";
-        default: return "Internal Server Error";
+        case 400:
+            return "Bad Request";
+        case 404:
+            return "Not Found";
+        case 405:
+            return "Method Not Allowed";
+        case 408:
+            return "Request Timeout";
+        case 409:
+            return "Conflict";
+        case 413:
+            return "Payload Too Large";
+        case 422:
+            return "Unprocessable Entity";
+        case 431:
+            return "Request Header Fields Too Large";
+        case 503:
+            return "Service Unavailable";
+        case 507:
+            return "Insufficient Storage";
+        default:
+            return "Internal Server Error";
     }
 }
 
@@ -300,7 +330,10 @@ std::string ApiReply::body_text() const {
 
 ApiReply problem(unsigned status, const std::string& detail) {
     return {.status = status,
-            .body = {{"type", "about:blank"}, {"title", status_title(status)}, {"status", status}, {"detail", detail}},
+            .body = {{"type", "about:blank"},
+                     {"title", status_title(status)},
+                     {"status", status},
+                     {"detail", detail}},
             .problem = true};
 }
 

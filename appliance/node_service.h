@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the node API can ask of an appliance. The API's thread never calls this itself: every call is carried out on the
-// control thread (control_queue.h), which owns regions and connections.
+// What the node API can ask of an appliance. The API's thread never calls this itself: every call is carried
+// out on the control thread (control_queue.h), which owns regions and connections.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ struct RegionStatus {
 struct PortStatus {
     std::string name;
     std::string kind;
-    std::string path;       // unix socket, interface or PCI address, whatever the kind goes by
+    std::string path;  // unix socket, interface or PCI address, whatever the kind goes by
     std::string mac;
     std::vector<std::string> addresses;  // with prefix length
     std::string peer_address;            // empty: none configured

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The service manager's notification protocol (sd_notify(3)): one datagram to the socket that NOTIFY_SOCKET names.
+// The service manager's notification protocol (sd_notify(3)): one datagram to the socket that NOTIFY_SOCKET
+// names.
 #pragma once
 
 namespace lagan::appliance {

@@ -13,7 +13,8 @@ namespace {
 // The table of `tables` whose key "name" is `name`, or null.
 toml::table* find_named(toml::array& tables, std::string_view name) {
     for (toml::node& element : tables) {
-        if (element.as_table()->at_path("name").value_exact<std::string_view>() == name) return element.as_table();
+        if (element.as_table()->at_path("name").value_exact<std::string_view>() == name)
+            return element.as_table();
     }
     return nullptr;
 }
@@ -24,8 +25,9 @@ void merge_named(toml::array& tables, std::string_view array_key, toml::table&& 
     for (auto&& [name, change] : changes) {
         toml::table* target = find_named(tables, name.str());
         if (target == nullptr || !change.is_table()) {
-            throw OptionError(fmt::format("{}: there is no [[{}]] with name = \"{}\"; write {}.NAME.KEY=VALUE",
-                                          describe_location(change.source()), array_key, name.str(), array_key));
+            throw OptionError(
+                fmt::format("{}: there is no [[{}]] with name = \"{}\"; write {}.NAME.KEY=VALUE",
+                            describe_location(change.source()), array_key, name.str(), array_key));
         }
         merge(*target, std::move(*change.as_table()));
     }
@@ -65,7 +67,8 @@ toml::table parse_setting(const std::string& setting) {
 }  // namespace
 
 void apply_overrides(toml::table& root, const std::vector<std::string>& settings) {
-    for (const std::string& setting : settings) merge(root, parse_setting(setting));
+    for (const std::string& setting : settings)
+        merge(root, parse_setting(setting));
 }
 
 }  // namespace lagan::appliance

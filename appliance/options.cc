@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kMaxFileBytes = 1U << 20;
 constexpr uint64_t kMinMemoryBytes = 32ULL << 20;  // below, packets in flight could hold most of it
-constexpr uint64_t kMaxMemoryBytes = 1ULL << 42;  // what an arena takes
+constexpr uint64_t kMaxMemoryBytes = 1ULL << 42;   // what an arena takes
 constexpr unsigned kMaxCpu = 4095;
 constexpr unsigned kMaxPorts = 16;
 constexpr unsigned kMaxQps = 1U << 16;
@@ -47,9 +47,11 @@ void read_memory(const toml::table& table, MemoryOptions& memory) {
     TomlReader reader(table, "memory");
     if (!reader.is_auto("size")) {
         memory.size_bytes = reader.size("size");
-        if (memory.size_bytes && (*memory.size_bytes < kMinMemoryBytes || *memory.size_bytes > kMaxMemoryBytes)) {
-            reader.fail("size", fmt::format("is {}, but must be \"auto\" or from {} to {}", format_size(*memory.size_bytes),
-                                            format_size(kMinMemoryBytes), format_size(kMaxMemoryBytes)));
+        if (memory.size_bytes &&
+            (*memory.size_bytes < kMinMemoryBytes || *memory.size_bytes > kMaxMemoryBytes)) {
+            reader.fail("size", fmt::format("is {}, but must be \"auto\" or from {} to {}",
+                                            format_size(*memory.size_bytes), format_size(kMinMemoryBytes),
+                                            format_size(kMaxMemoryBytes)));
         }
     }
     if (!reader.is_auto("arena")) memory.arena = read_absolute_path(reader, "arena").value_or("");
@@ -62,7 +64,8 @@ void read_poll(const toml::table& table, PollOptions& poll) {
     poll.idle = reader.choice<IdlePolicy>("idle", kIdlePolicies).value_or(poll.idle);
     if (!reader.is_auto("lcores")) {
         const auto cpus = reader.integers("lcores", kMaxCpu);
-        if (cpus && cpus->empty()) reader.fail("lcores", "is empty, but must be \"auto\" or name at least one CPU");
+        if (cpus && cpus->empty())
+            reader.fail("lcores", "is empty, but must be \"auto\" or name at least one CPU");
         for (const uint64_t cpu : cpus.value_or(std::vector<uint64_t>())) {
             for (const unsigned earlier : poll.lcores) {
                 if (earlier == cpu) reader.fail("lcores", fmt::format("names CPU {} twice", cpu));
@@ -79,13 +82,15 @@ void read_poll(const toml::table& table, PollOptions& poll) {
 
 void read_rdma(const toml::table& table, RdmaOptions& rdma) {
     TomlReader reader(table, "rdma");
-    rdma.service_port = static_cast<uint16_t>(reader.integer("service_port", 1, UINT16_MAX).value_or(rdma.service_port));
+    rdma.service_port =
+        static_cast<uint16_t>(reader.integer("service_port", 1, UINT16_MAX).value_or(rdma.service_port));
     rdma.max_qps = static_cast<uint32_t>(reader.integer("max_qps", 2, kMaxQps).value_or(rdma.max_qps));
     if ((rdma.max_qps & (rdma.max_qps - 1)) != 0) {
-        reader.fail("max_qps", fmt::format("is {}, but must be a power of two from 2 to {}", rdma.max_qps, kMaxQps));
+        reader.fail("max_qps",
+                    fmt::format("is {}, but must be a power of two from 2 to {}", rdma.max_qps, kMaxQps));
     }
-    rdma.responder_resources =
-        static_cast<uint32_t>(reader.integer("responder_resources", 1, 128).value_or(rdma.responder_resources));
+    rdma.responder_resources = static_cast<uint32_t>(
+        reader.integer("responder_resources", 1, 128).value_or(rdma.responder_resources));
     reader.refuse_unknown_keys();
 }
 
@@ -98,11 +103,13 @@ void read_log(const toml::table& table, LogOptions& log) {
 // An lcore without a queue would have nothing to do.
 void check_queues(const Options& options, const std::string& file_name) {
     uint32_t most = 0;
-    for (const PortOptions& port : options.ports) most = std::max(most, port.queues);
+    for (const PortOptions& port : options.ports)
+        most = std::max(most, port.queues);
     if (options.poll.lcores.size() <= most) return;
-    throw OptionError(fmt::format("{}: poll.lcores: names {} CPUs, but no port has more than {} queue{}; raise port.queues, or name "
-                                  "fewer CPUs",
-                                  file_name, options.poll.lcores.size(), most, most == 1 ? "" : "s"));
+    throw OptionError(fmt::format(
+        "{}: poll.lcores: names {} CPUs, but no port has more than {} queue{}; raise port.queues, or name "
+        "fewer CPUs",
+        file_name, options.poll.lcores.size(), most, most == 1 ? "" : "s"));
 }
 
 Options read_options(const toml::table& root, const std::string& file_name) {
@@ -116,11 +123,14 @@ Options read_options(const toml::table& root, const std::string& file_name) {
     if (const auto* table = reader.table("log")) read_log(*table, options.log);
     reader.refuse_unknown_keys();
 
-    if (ports.empty()) throw OptionError(file_name + ": port: there is no [[port]]; lagand needs at least one to serve");
+    if (ports.empty())
+        throw OptionError(file_name + ": port: there is no [[port]]; lagand needs at least one to serve");
     if (ports.size() > kMaxPorts) {
-        throw OptionError(fmt::format("{}: port: {} ports, but at most {} are allowed", file_name, ports.size(), kMaxPorts));
+        throw OptionError(fmt::format("{}: port: {} ports, but at most {} are allowed", file_name,
+                                      ports.size(), kMaxPorts));
     }
-    for (const toml::table* table : ports) read_port(*table, options.ports);
+    for (const toml::table* table : ports)
+        read_port(*table, options.ports);
     check_queues(options, file_name);
     return options;
 }
@@ -152,8 +162,8 @@ Options load_options(const std::filesystem::path& file, const std::vector<std::s
     }
     if (!stream.eof()) {
         const char* reason = text.size() > kMaxFileBytes ? "larger than 1 MiB" : std::strerror(errno);
-        throw OptionError(fmt::format("{}: cannot read the configuration: {}; name another with --config FILE", file.string(),
-                                      reason));
+        throw OptionError(fmt::format(
+            "{}: cannot read the configuration: {}; name another with --config FILE", file.string(), reason));
     }
     return parse_options(text, file.string(), settings);
 }

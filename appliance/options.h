@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// lagand's configuration: what config/lagand.toml says, checked. Every error names file, line, column, key and what is
-// allowed there.
+// lagand's configuration: what config/lagand.toml says, checked. Every error names file, line, column, key
+// and what is allowed there.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +30,15 @@ struct NodeOptions {
 };
 
 struct MemoryOptions {
-    std::optional<uint64_t> size_bytes;  // memory for pages; empty: "auto", three quarters of what is available
-    std::filesystem::path arena;         // empty: "auto", hugetlbfs if it has room, else /dev/shm
+    std::optional<uint64_t>
+        size_bytes;               // memory for pages; empty: "auto", three quarters of what is available
+    std::filesystem::path arena;  // empty: "auto", hugetlbfs if it has room, else /dev/shm
     HugePages huge_pages = HugePages::automatic;
 };
 
 struct PollOptions {
     IdlePolicy idle = IdlePolicy::adaptive;
-    std::vector<unsigned> lcores;          // CPU numbers; empty: "auto"
+    std::vector<unsigned> lcores;         // CPU numbers; empty: "auto"
     std::optional<unsigned> control_cpu;  // empty: "auto"
 };
 
@@ -78,8 +79,8 @@ struct OptionError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// `file_name` is what errors call the text. Each of `settings` is "key=value" from the command line, which overrides the
-// file: "memory.size=1GiB", or "port.NAME.mtu=1500". Throws OptionError.
+// `file_name` is what errors call the text. Each of `settings` is "key=value" from the command line, which
+// overrides the file: "memory.size=1GiB", or "port.NAME.mtu=1500". Throws OptionError.
 Options parse_options(std::string_view toml_text, const std::string& file_name,
                       const std::vector<std::string>& settings = {});
 

@@ -22,9 +22,9 @@ struct KindInfo {
     uint32_t max_mtu;
 };
 
-constexpr uint32_t kMinMtu = 576;      // a CM datagram over IPv6 takes 328 bytes; hosts must take 576 (RFC 791)
+constexpr uint32_t kMinMtu = 576;  // a CM datagram over IPv6 takes 328 bytes; hosts must take 576 (RFC 791)
 constexpr uint32_t kMaxMtu = 9600;
-constexpr uint32_t kRoceMtu = 4200;    // room for a path MTU of 4096
+constexpr uint32_t kRoceMtu = 4200;  // room for a path MTU of 4096
 constexpr uint32_t kKernelMtu = 1500;
 constexpr uint32_t kMaxQueues = 64;
 
@@ -38,9 +38,12 @@ constexpr std::array<KindInfo, 7> kKinds{{
     {"vdev", PortKind::vdev, "devargs", kRoceMtu, kMaxMtu},
 }};
 
-const KindInfo& kind_info(PortKind kind) { return kKinds[static_cast<size_t>(kind)]; }
+const KindInfo& kind_info(PortKind kind) {
+    return kKinds[static_cast<size_t>(kind)];
+}
 
-// Device arguments are separated by commas and grouped by brackets; text with those in it would become other arguments.
+// Device arguments are separated by commas and grouped by brackets; text with those in it would become other
+// arguments.
 bool fits_device_arguments(std::string_view text) {
     return std::none_of(text.begin(), text.end(), [](char c) {
         return c <= ' ' || c == 0x7f || c == ',' || c == '[' || c == ']' || c == '"' || c == '\'' || c == '=';
@@ -52,9 +55,10 @@ void read_interface(TomlReader& reader, PortOptions& port) {
     if (port.interface.empty()) return;
     if (port.interface.size() >= IFNAMSIZ || !fits_device_arguments(port.interface) ||
         port.interface.find('/') != std::string::npos) {
-        reader.fail("interface", fmt::format("\"{}\" is not an interface name: 1 to {} characters without spaces, "
-                                             "slashes and commas, such as \"eth1\"",
-                                             port.interface, IFNAMSIZ - 1));
+        reader.fail("interface",
+                    fmt::format("\"{}\" is not an interface name: 1 to {} characters without spaces, "
+                                "slashes and commas, such as \"eth1\"",
+                                port.interface, IFNAMSIZ - 1));
     }
 }
 
@@ -62,19 +66,24 @@ void read_pci(TomlReader& reader, PortOptions& port) {
     static const std::regex kAddress("([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7]");
     port.pci = reader.text("pci").value_or("");
     if (!port.pci.empty() && !std::regex_match(port.pci, kAddress)) {
-        reader.fail("pci", fmt::format("\"{}\" is not a PCI address, such as \"0000:03:00.0\" (see: lspci -D)", port.pci));
+        reader.fail(
+            "pci",
+            fmt::format("\"{}\" is not a PCI address, such as \"0000:03:00.0\" (see: lspci -D)", port.pci));
     }
 }
 
 void read_device_arguments(TomlReader& reader, PortOptions& port) {
     port.devargs = reader.text("devargs").value_or("");
     if (port.devargs.find_first_of(" \t\n\r") != std::string::npos) {
-        reader.fail("devargs", fmt::format("\"{}\" contains white space; arguments are separated by commas", port.devargs));
+        reader.fail("devargs", fmt::format("\"{}\" contains white space; arguments are separated by commas",
+                                           port.devargs));
     }
     if (port.kind == PortKind::vdev && !port.devargs.empty() && !port.devargs.starts_with("net_")) {
-        reader.fail("devargs", fmt::format("\"{}\" is not a network device: for kind = \"vdev\" it starts with a driver's "
-                                           "name, such as \"net_ring0\"",
-                                           port.devargs));
+        reader.fail(
+            "devargs",
+            fmt::format("\"{}\" is not a network device: for kind = \"vdev\" it starts with a driver's "
+                        "name, such as \"net_ring0\"",
+                        port.devargs));
     }
 }
 
@@ -86,8 +95,8 @@ void check_keys_of_kind(const TomlReader& reader, const toml::table& table, cons
             reader.fail(key, fmt::format("is missing: a port of kind \"{}\" needs it", to_string(port.kind)));
         }
         if (key != required && key != "devargs" && table.contains(key)) {
-            reader.fail(key, fmt::format("means nothing to a port of kind \"{}\", which goes by '{}'", to_string(port.kind),
-                                         required));
+            reader.fail(key, fmt::format("means nothing to a port of kind \"{}\", which goes by '{}'",
+                                         to_string(port.kind), required));
         }
     }
     if (table.contains(required) && table.at_path(required).value_or(std::string()).empty()) {
@@ -108,7 +117,8 @@ void read_addresses(TomlReader& reader, const std::vector<PortOptions>& ports, P
         if (twice || std::any_of(ports.begin(), ports.end(), [&same](const PortOptions& other) {
                 return std::any_of(other.addresses.begin(), other.addresses.end(), same);
             })) {
-            reader.fail("addresses", fmt::format("{} is given twice; every address belongs to one port", added.to_string()));
+            reader.fail("addresses", fmt::format("{} is given twice; every address belongs to one port",
+                                                 added.to_string()));
         }
     }
     if (port.addresses.empty()) {
@@ -124,34 +134,44 @@ void read_peer_address(TomlReader& reader, PortOptions& port) {
     } catch (const std::invalid_argument& error) {
         reader.fail("peer_address", error.what());
     }
-    const auto holds_it = [&port](const net::IpPrefix& prefix) { return prefix.contains(*port.peer_address); };
+    const auto holds_it = [&port](const net::IpPrefix& prefix) {
+        return prefix.contains(*port.peer_address);
+    };
     const auto is_it = [&port](const net::IpPrefix& prefix) { return prefix.address == *port.peer_address; };
     if (std::none_of(port.addresses.begin(), port.addresses.end(), holds_it)) {
-        reader.fail("peer_address", fmt::format("{} is in none of the networks of this port's addresses", *text));
+        reader.fail("peer_address",
+                    fmt::format("{} is in none of the networks of this port's addresses", *text));
     }
     if (std::any_of(port.addresses.begin(), port.addresses.end(), is_it)) {
-        reader.fail("peer_address", fmt::format("{} is this port's own address; the other end needs one of its own", *text));
+        reader.fail("peer_address",
+                    fmt::format("{} is this port's own address; the other end needs one of its own", *text));
     }
 }
 
 void read_mtu_and_queues(TomlReader& reader, PortOptions& port) {
     const KindInfo& info = kind_info(port.kind);
-    port.mtu_bytes = static_cast<uint32_t>(reader.integer("mtu", kMinMtu, info.max_mtu).value_or(info.default_mtu));
+    port.mtu_bytes =
+        static_cast<uint32_t>(reader.integer("mtu", kMinMtu, info.max_mtu).value_or(info.default_mtu));
     port.queues = static_cast<uint32_t>(reader.integer("queues", 1, kMaxQueues).value_or(port.queues));
     const bool one_only = port.kind == PortKind::tap || port.kind == PortKind::virtio_user;
-    if (one_only && port.queues != 1) reader.fail("queues", fmt::format("must be 1 for kind \"{}\"", info.name));
+    if (one_only && port.queues != 1)
+        reader.fail("queues", fmt::format("must be 1 for kind \"{}\"", info.name));
 }
 
-void check_not_taken(const TomlReader& reader, const std::vector<PortOptions>& ports, const PortOptions& port) {
+void check_not_taken(const TomlReader& reader, const std::vector<PortOptions>& ports,
+                     const PortOptions& port) {
     for (const PortOptions& other : ports) {
         if (other.name == port.name) {
-            reader.fail("name", fmt::format("\"{}\" is the name of another port; names must differ", port.name));
+            reader.fail("name",
+                        fmt::format("\"{}\" is the name of another port; names must differ", port.name));
         }
         if (!port.path.empty() && other.path == port.path) {
-            reader.fail("path", fmt::format("{} belongs to port \"{}\" already", port.path.string(), other.name));
+            reader.fail("path",
+                        fmt::format("{} belongs to port \"{}\" already", port.path.string(), other.name));
         }
         if (!port.interface.empty() && other.interface == port.interface) {
-            reader.fail("interface", fmt::format("{} belongs to port \"{}\" already", port.interface, other.name));
+            reader.fail("interface",
+                        fmt::format("{} belongs to port \"{}\" already", port.interface, other.name));
         }
         if (!port.pci.empty() && other.pci == port.pci) {
             reader.fail("pci", fmt::format("{} belongs to port \"{}\" already", port.pci, other.name));
@@ -161,15 +181,18 @@ void check_not_taken(const TomlReader& reader, const std::vector<PortOptions>& p
 
 }  // namespace
 
-const char* to_string(PortKind kind) { return kind_info(kind).name.data(); }
+const char* to_string(PortKind kind) {
+    return kind_info(kind).name.data();
+}
 
 std::optional<std::string> read_name(TomlReader& reader, std::string_view key) {
     static const std::regex kName("[A-Za-z0-9][A-Za-z0-9._-]{0,62}");
     auto name = reader.text(key);
     if (name && !std::regex_match(*name, kName)) {
-        reader.fail(key, fmt::format("\"{}\" is not a name: 1 to 63 letters, digits, dots, dashes and underscores, "
-                                     "starting with a letter or digit",
-                                     *name));
+        reader.fail(
+            key, fmt::format("\"{}\" is not a name: 1 to 63 letters, digits, dots, dashes and underscores, "
+                             "starting with a letter or digit",
+                             *name));
     }
     return name;
 }
@@ -178,8 +201,10 @@ std::optional<std::filesystem::path> read_absolute_path(TomlReader& reader, std:
     const auto text = reader.text(key);
     if (!text) return std::nullopt;
     if (!text->starts_with('/') || !fits_device_arguments(*text)) {
-        reader.fail(key, fmt::format("\"{}\" must be a path from the root, without spaces, commas, quotes, brackets and '='",
-                                     *text));
+        reader.fail(
+            key, fmt::format(
+                     "\"{}\" must be a path from the root, without spaces, commas, quotes, brackets and '='",
+                     *text));
     }
     return std::filesystem::path(*text).lexically_normal();
 }
@@ -188,8 +213,8 @@ std::optional<std::filesystem::path> read_socket_path(TomlReader& reader, std::s
     constexpr size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
     auto path = read_absolute_path(reader, key);
     if (path && path->native().size() > kMaxSocketPath) {
-        reader.fail(key, fmt::format("is {} characters long; a unix socket's path has at most {}", path->native().size(),
-                                     kMaxSocketPath));
+        reader.fail(key, fmt::format("is {} characters long; a unix socket's path has at most {}",
+                                     path->native().size(), kMaxSocketPath));
     }
     return path;
 }
@@ -197,7 +222,8 @@ std::optional<std::filesystem::path> read_socket_path(TomlReader& reader, std::s
 void read_port(const toml::table& table, std::vector<PortOptions>& ports) {
     TomlReader reader(table, "port");
     std::vector<NamedValue<PortKind>> kinds;
-    for (const KindInfo& info : kKinds) kinds.push_back({info.name, info.kind});
+    for (const KindInfo& info : kKinds)
+        kinds.push_back({info.name, info.kind});
 
     PortOptions port;
     const auto kind = reader.choice<PortKind>("kind", kinds);

@@ -41,11 +41,15 @@ void check_interface(const PortOptions& port) {
     const int mtu = request.ifr_mtu;
     const bool is_up = exists && ioctl(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
     close(fd);
-    if (!exists) fail_port(port, fmt::format("there is no interface \"{}\" here (see: ip link)", port.interface));
+    if (!exists)
+        fail_port(port, fmt::format("there is no interface \"{}\" here (see: ip link)", port.interface));
     if (!is_up) fail_port(port, fmt::format("the interface is down; run: ip link set {} up", port.interface));
     if (mtu < static_cast<int>(port.mtu_bytes)) {
-        fail_port(port, fmt::format("the interface's MTU is {}, the port's {}; run: ip link set {} mtu {}, or lower port.mtu", mtu,
-                                    port.mtu_bytes, port.interface, port.mtu_bytes));
+        fail_port(
+            port,
+            fmt::format(
+                "the interface's MTU is {}, the port's {}; run: ip link set {} mtu {}, or lower port.mtu",
+                mtu, port.mtu_bytes, port.interface, port.mtu_bytes));
     }
 }
 
@@ -66,7 +70,8 @@ int port_numa_node(const PortOptions& port) {
     if (port.kind == PortKind::pci) {
         return read_node("/sys/bus/pci/devices/" + device_arguments(port, 0, 1).name + "/numa_node");
     }
-    if (port.kind == PortKind::af_packet) return read_node("/sys/class/net/" + port.interface + "/device/numa_node");
+    if (port.kind == PortKind::af_packet)
+        return read_node("/sys/class/net/" + port.interface + "/device/numa_node");
     return -1;
 }
 
@@ -90,8 +95,11 @@ void Port::configure() {
     if (const int error = rte_eth_dev_info_get(id(), &info); error != 0) fail("cannot be asked about", error);
     driver_ = info.driver_name;
     if (queues_ > info.max_rx_queues || queues_ > info.max_tx_queues) {
-        fail_port(options_, fmt::format("the device has {} receive and {} transmit queues, {} of each are wanted; lower port.queues",
-                                        info.max_rx_queues, info.max_tx_queues, queues_));
+        fail_port(
+            options_,
+            fmt::format(
+                "the device has {} receive and {} transmit queues, {} of each are wanted; lower port.queues",
+                info.max_rx_queues, info.max_tx_queues, queues_));
     }
 
     rte_eth_conf conf{};
@@ -101,9 +109,11 @@ void Port::configure() {
     if (chains) conf.txmode.offloads = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
     // net_af_packet reports 1500 whatever its ring takes; the interface's own MTU was looked at.
     if (options_.kind != PortKind::af_packet) {
-        if (options_.mtu_bytes > info.max_mtu || options_.mtu_bytes + RTE_ETHER_HDR_LEN > info.max_rx_pktlen) {
-            fail_port(options_, fmt::format("the device takes an MTU of {} at most; lower port.mtu",
-                                            std::min<uint32_t>(info.max_mtu, info.max_rx_pktlen - RTE_ETHER_HDR_LEN)));
+        if (options_.mtu_bytes > info.max_mtu ||
+            options_.mtu_bytes + RTE_ETHER_HDR_LEN > info.max_rx_pktlen) {
+            fail_port(options_,
+                      fmt::format("the device takes an MTU of {} at most; lower port.mtu",
+                                  std::min<uint32_t>(info.max_mtu, info.max_rx_pktlen - RTE_ETHER_HDR_LEN)));
         }
         conf.rxmode.mtu = options_.mtu_bytes;
     }
@@ -114,7 +124,8 @@ void Port::configure() {
         if (conf.rx_adv_conf.rss_conf.rss_hf == 0) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
     }
     const auto queues = static_cast<uint16_t>(queues_);
-    if (const int error = rte_eth_dev_configure(id(), queues, queues, &conf); error != 0) fail("cannot be configured", error);
+    if (const int error = rte_eth_dev_configure(id(), queues, queues, &conf); error != 0)
+        fail("cannot be configured", error);
 }
 
 void Port::start(std::span<rte_mempool* const> rx_pools) {
@@ -134,8 +145,10 @@ void Port::start(std::span<rte_mempool* const> rx_pools) {
     if (const int error = rte_eth_dev_start(id()); error != 0) fail("does not start", error);
     // IPv6 neighbour solicitations are multicast. Devices that know neither setting deliver everything.
     if (rte_eth_allmulticast_enable(id()) != 0) rte_eth_promiscuous_enable(id());
-    if (const int error = rte_eth_macaddr_get(id(), &config_.mac); error != 0) fail("has no MAC address", error);
-    if (options_.kind == PortKind::vhost && chmod(options_.path.c_str(), kSocketMode) != 0) fail("chmod of its socket", -errno);
+    if (const int error = rte_eth_macaddr_get(id(), &config_.mac); error != 0)
+        fail("has no MAC address", error);
+    if (options_.kind == PortKind::vhost && chmod(options_.path.c_str(), kSocketMode) != 0)
+        fail("chmod of its socket", -errno);
 }
 
 Port::~Port() {
@@ -148,11 +161,13 @@ void Port::map_for_dma(std::span<std::byte> memory, size_t page_bytes) {
     if (options_.kind != PortKind::pci) return;
     rte_eth_dev_info info{};
     int error = rte_eth_dev_info_get(id(), &info);
-    if (error == 0 && rte_extmem_register(memory.data(), memory.size(), nullptr, 0, page_bytes) != 0 && rte_errno != EEXIST) {
+    if (error == 0 && rte_extmem_register(memory.data(), memory.size(), nullptr, 0, page_bytes) != 0 &&
+        rte_errno != EEXIST) {
         error = -rte_errno;
     }
     if (error == 0) {
-        error = rte_dev_dma_map(info.device, memory.data(), reinterpret_cast<uintptr_t>(memory.data()), memory.size());
+        error = rte_dev_dma_map(info.device, memory.data(), reinterpret_cast<uintptr_t>(memory.data()),
+                                memory.size());
     }
     if (error != 0) fail("cannot be given the arena's memory for DMA", error);
 }
@@ -172,11 +187,15 @@ std::string Port::path() const {
     switch (options_.kind) {
         case PortKind::vhost:
         case PortKind::memif:
-        case PortKind::virtio_user: return options_.path.string();
+        case PortKind::virtio_user:
+            return options_.path.string();
         case PortKind::af_packet:
-        case PortKind::tap: return options_.interface;
-        case PortKind::pci: return options_.pci;
-        case PortKind::vdev: return options_.devargs;
+        case PortKind::tap:
+            return options_.interface;
+        case PortKind::pci:
+            return options_.pci;
+        case PortKind::vdev:
+            return options_.devargs;
     }
     return {};
 }
@@ -186,9 +205,9 @@ std::string Port::describe() const {
     for (const net::IpPrefix& prefix : config_.addresses) {
         addresses += fmt::format(" {}/{}", prefix.address.to_string(), prefix.length);
     }
-    return fmt::format("port {}: {} {}, MTU {}, {} queue{}, addresses{}{}", options_.name, to_string(options_.kind), path(),
-                       config_.mtu, queues_, queues_ == 1 ? "" : "s", addresses,
-                       linear_ ? " (no chained mbufs: payloads are copied)" : "");
+    return fmt::format("port {}: {} {}, MTU {}, {} queue{}, addresses{}{}", options_.name,
+                       to_string(options_.kind), path(), config_.mtu, queues_, queues_ == 1 ? "" : "s",
+                       addresses, linear_ ? " (no chained mbufs: payloads are copied)" : "");
 }
 
 }  // namespace lagan::appliance

@@ -18,8 +18,8 @@
 
 namespace lagan::appliance {
 
-// What can be put right or refused before DPDK takes the device over, where its errors say little: makes way for the unix
-// socket, looks at the kernel's interface. Throws std::runtime_error.
+// What can be put right or refused before DPDK takes the device over, where its errors say little: makes way
+// for the unix socket, looks at the kernel's interface. Throws std::runtime_error.
 void prepare_port(const PortOptions& port);
 
 // The NUMA node that a port's device is on; -1 when it has none or none is known.
@@ -27,22 +27,24 @@ int port_numa_node(const PortOptions& port);
 
 class Port {
   public:
-    // Configures and starts the device that EAL made from `device`, with one pair of queues for each pool (owned by the
-    // caller, and outliving the port). Throws std::runtime_error that names the port.
+    // Configures and starts the device that EAL made from `device`, with one pair of queues for each pool
+    // (owned by the caller, and outliving the port). Throws std::runtime_error that names the port.
     Port(const PortOptions& options, const DeviceArguments& device, std::span<rte_mempool* const> rx_pools);
     ~Port();  // stops and closes the device: no lcore polls it any more
     Port(const Port&) = delete;
     Port& operator=(const Port&) = delete;
 
-    // Lets a PCI device read `memory`, which consists of pages of `page_bytes`, where it is: zero-copy sends need that.
-    // Nothing to do for others.
+    // Lets a PCI device read `memory`, which consists of pages of `page_bytes`, where it is: zero-copy sends
+    // need that. Nothing to do for others.
     void map_for_dma(std::span<std::byte> memory, size_t page_bytes);
 
     uint16_t id() const { return config_.port_id; }
     uint32_t queues() const { return queues_; }
     bool linear() const { return linear_; }  // cannot send chained mbufs
     bool link_up() const;
-    uint32_t losses() const { return losses_.load(std::memory_order_relaxed); }  // how often the link has gone down
+    uint32_t losses() const {
+        return losses_.load(std::memory_order_relaxed);
+    }  // how often the link has gone down
     const PortOptions& options() const { return options_; }
     const net::PortConfig& config() const { return config_; }
     std::string path() const;      // what the port goes by: socket, interface, PCI address, device

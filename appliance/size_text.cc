@@ -56,7 +56,8 @@ std::optional<uint64_t> parse_size(std::string_view text) {
 
     const char* const end = number.data() + number.size();
     uint64_t whole = 0;
-    if (const auto [stop, error] = std::from_chars(number.data(), end, whole); error == std::errc() && stop == end) {
+    if (const auto [stop, error] = std::from_chars(number.data(), end, whole);
+        error == std::errc() && stop == end) {
         if (whole >= kLimit / *unit) return std::nullopt;
         return whole * *unit;
     }
@@ -69,12 +70,14 @@ std::optional<uint64_t> parse_size(std::string_view text) {
 }
 
 std::string format_size(uint64_t bytes) {
-    constexpr Unit kShown[] = {{"TiB", 1ULL << 40}, {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}};
+    constexpr Unit kShown[] = {
+        {"TiB", 1ULL << 40}, {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}};
     for (const Unit& unit : kShown) {
         if (bytes < unit.bytes) continue;
         if (bytes % unit.bytes == 0) return fmt::format("{} {}", bytes / unit.bytes, unit.name);
         if (unit.bytes == 1ULL << 10) break;  // few enough to be shown exactly
-        return fmt::format("{:.2f} {}", static_cast<double>(bytes) / static_cast<double>(unit.bytes), unit.name);
+        return fmt::format("{:.2f} {}", static_cast<double>(bytes) / static_cast<double>(unit.bytes),
+                           unit.name);
     }
     return fmt::format("{} bytes", bytes);
 }

@@ -10,7 +10,8 @@
 namespace lagan::appliance {
 
 // What to say when parse_size() refused.
-inline constexpr const char* kSizeSyntax = "bytes, or a number with KiB, MiB, GiB, TiB (K, M, G, T for short) or KB, MB, GB, TB";
+inline constexpr const char* kSizeSyntax =
+    "bytes, or a number with KiB, MiB, GiB, TiB (K, M, G, T for short) or KB, MB, GB, TB";
 
 // In bytes; nothing when the text is no size, is not a whole number of bytes, or does not fit 63 bits.
 std::optional<uint64_t> parse_size(std::string_view text);

@@ -17,13 +17,13 @@ struct ArenaPlan {
     std::string reason;  // one line for the log
 };
 
-// Follows [memory]; "auto" is three quarters of what is available. Two appliances of different names on one machine get
-// different directories. Throws std::runtime_error when there is no room, or huge pages were asked for and are
-// not there.
+// Follows [memory]; "auto" is three quarters of what is available. Two appliances of different names on one
+// machine get different directories. Throws std::runtime_error when there is no room, or huge pages were
+// asked for and are not there.
 ArenaPlan plan_arena(const Options& options);
 
-// Pools of one of `engine_count` engines. Small appliances get small ones, so that frames held by packets in flight stay a
-// small part of the memory.
+// Pools of one of `engine_count` engines. Small appliances get small ones, so that frames held by packets in
+// flight stay a small part of the memory.
 EngineOptions size_engine(const Options& options, uint64_t frame_count, uint32_t engine_count);
 
 // Frames that regions cannot count on: in flight to ports, waiting for a grace period, or being filled.

@@ -13,13 +13,16 @@ using nlohmann::json;
 namespace {
 
 // The lcore goes on counting meanwhile.
-uint64_t read_counter(uint64_t& counter) { return std::atomic_ref(counter).load(std::memory_order_relaxed); }
+uint64_t read_counter(uint64_t& counter) {
+    return std::atomic_ref(counter).load(std::memory_order_relaxed);
+}
 
 json counters_of(Counters& counters) {
     json values;
     unsigned count = 0;
     const CounterInfo* const table = counter_table(count);
-    for (unsigned i = 0; i < count; ++i) values[table[i].name] = read_counter(counters.*table[i].value);
+    for (unsigned i = 0; i < count; ++i)
+        values[table[i].name] = read_counter(counters.*table[i].value);
     return values;
 }
 
@@ -52,15 +55,16 @@ json pools_of(Engine& engine) {
 
 // Adds every number of `more` to the one of the same name in `total`.
 void add(json& total, const json& more) {
-    for (const auto& [name, value] : more.items()) total[name] = total.value(name, uint64_t{0}) + value.get<uint64_t>();
+    for (const auto& [name, value] : more.items())
+        total[name] = total.value(name, uint64_t{0}) + value.get<uint64_t>();
 }
 
 json port_statistics(const Port& port) {
     rte_eth_stats stats{};
     rte_eth_stats_get(port.id(), &stats);
-    return {{"name", port.options().name},      {"link_up", port.link_up()},       {"rx_packets", stats.ipackets},
-            {"tx_packets", stats.opackets},     {"rx_bytes", stats.ibytes},        {"tx_bytes", stats.obytes},
-            {"rx_missed", stats.imissed},       {"rx_errors", stats.ierrors},      {"tx_errors", stats.oerrors},
+    return {{"name", port.options().name},  {"link_up", port.link_up()},  {"rx_packets", stats.ipackets},
+            {"tx_packets", stats.opackets}, {"rx_bytes", stats.ibytes},   {"tx_bytes", stats.obytes},
+            {"rx_missed", stats.imissed},   {"rx_errors", stats.ierrors}, {"tx_errors", stats.oerrors},
             {"rx_no_mbuf", stats.rx_nombuf}};
 }
 
@@ -81,14 +85,16 @@ json collect_statistics(Appliance& a) {
         json one{{"counters", counters_of(engine.counters)},
                  {"drops", drops_of(engine.counters)},
                  {"refusals", refusals_of(engine.counters)}};
-        for (const char* group : {"counters", "drops", "refusals"}) add(total[group], one[group]);
+        for (const char* group : {"counters", "drops", "refusals"})
+            add(total[group], one[group]);
         one["lcore"] = a.plan.pollers[i].lcore;
         one["cpu"] = a.plan.pollers[i].cpu.number;
         one["mbufs"] = pools_of(engine);
         lcores.push_back(std::move(one));
     }
     json ports = json::array();
-    for (const auto& port : a.ports) ports.push_back(port_statistics(*port));
+    for (const auto& port : a.ports)
+        ports.push_back(port_statistics(*port));
     const cm::ControlPlane& control = *a.control_plane;
     return {{"total", std::move(total)},
             {"lcores", std::move(lcores)},

@@ -44,13 +44,20 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
 
 std::string type_name(const toml::node& node) {
     switch (node.type()) {
-        case toml::node_type::table: return "a table";
-        case toml::node_type::array: return node.is_array_of_tables() ? "an array of tables" : "an array";
-        case toml::node_type::string: return "text";
-        case toml::node_type::integer: return "a whole number";
-        case toml::node_type::floating_point: return "a fraction";
-        case toml::node_type::boolean: return "true or false";
-        default: return "a date or time";
+        case toml::node_type::table:
+            return "a table";
+        case toml::node_type::array:
+            return node.is_array_of_tables() ? "an array of tables" : "an array";
+        case toml::node_type::string:
+            return "text";
+        case toml::node_type::integer:
+            return "a whole number";
+        case toml::node_type::floating_point:
+            return "a fraction";
+        case toml::node_type::boolean:
+            return "true or false";
+        default:
+            return "a date or time";
     }
 }
 
@@ -66,17 +73,20 @@ toml::table parse_toml(std::string_view text, const std::string& source) {
     try {
         return toml::parse(text, source);
     } catch (const toml::parse_error& error) {
-        throw OptionError(fmt::format("{}: not valid TOML: {}", describe_location(error.source()), error.description()));
+        throw OptionError(
+            fmt::format("{}: not valid TOML: {}", describe_location(error.source()), error.description()));
     }
 }
 
-TomlReader::TomlReader(const toml::table& table, std::string prefix) : table_(table), prefix_(std::move(prefix)) {}
+TomlReader::TomlReader(const toml::table& table, std::string prefix)
+    : table_(table), prefix_(std::move(prefix)) {}
 
 std::string TomlReader::full_key(std::string_view key) const {
     return prefix_.empty() ? std::string(key) : fmt::format("{}.{}", prefix_, key);
 }
 
-void TomlReader::fail_at(const toml::source_region& where, std::string_view key, const std::string& what) const {
+void TomlReader::fail_at(const toml::source_region& where, std::string_view key,
+                         const std::string& what) const {
     throw OptionError(fmt::format("{}: {}: {}", describe_location(where), full_key(key), what));
 }
 
@@ -90,7 +100,8 @@ void TomlReader::wrong_type(std::string_view key, const toml::node& node, const 
 }
 
 const toml::node* TomlReader::find(std::string_view key) {
-    if (std::find(known_keys_.begin(), known_keys_.end(), key) == known_keys_.end()) known_keys_.emplace_back(key);
+    if (std::find(known_keys_.begin(), known_keys_.end(), key) == known_keys_.end())
+        known_keys_.emplace_back(key);
     return table_.get(key);
 }
 
@@ -138,7 +149,8 @@ std::optional<std::vector<uint64_t>> TomlReader::integers(std::string_view key, 
     if (!node->is_array()) wrong_type(key, *node, wanted);
     std::vector<uint64_t> values;
     for (const toml::node& element : *node->as_array()) {
-        if (!element.is_integer()) wrong_type(key, element, fmt::format("a whole number: the key takes {}", wanted));
+        if (!element.is_integer())
+            wrong_type(key, element, fmt::format("a whole number: the key takes {}", wanted));
         const int64_t value = element.as_integer()->get();
         if (value < 0 || static_cast<uint64_t>(value) > max) {
             fail_at(element.source(), key, fmt::format("contains {}, but must be {}", value, wanted));
@@ -177,7 +189,8 @@ size_t TomlReader::choose(std::string_view key, std::span<const std::string_view
 const toml::table* TomlReader::table(std::string_view key) {
     const toml::node* node = find(key);
     if (node == nullptr) return nullptr;
-    if (!node->is_table()) wrong_type(key, *node, fmt::format("a table: write [{}] before its keys", full_key(key)));
+    if (!node->is_table())
+        wrong_type(key, *node, fmt::format("a table: write [{}] before its keys", full_key(key)));
     return node->as_table();
 }
 
@@ -186,9 +199,11 @@ std::vector<const toml::table*> TomlReader::tables(std::string_view key) {
     std::vector<const toml::table*> tables;
     if (node == nullptr) return tables;
     if (!node->is_array_of_tables()) {
-        wrong_type(key, *node, fmt::format("an array of tables: write [[{}]] before the keys of each", full_key(key)));
+        wrong_type(key, *node,
+                   fmt::format("an array of tables: write [[{}]] before the keys of each", full_key(key)));
     }
-    for (const toml::node& element : *node->as_array()) tables.push_back(element.as_table());
+    for (const toml::node& element : *node->as_array())
+        tables.push_back(element.as_table());
     return tables;
 }
 
@@ -197,7 +212,8 @@ void TomlReader::refuse_unknown_keys() const {
         if (std::find(known_keys_.begin(), known_keys_.end(), key.str()) != known_keys_.end()) continue;
         const std::string meant = nearest(key.str(), known_keys_);
         fail_at(key.source().begin ? key.source() : node.source(), key.str(),
-                fmt::format("unknown key{}; known here: {}", meant.empty() ? "" : fmt::format(", did you mean '{}'?", meant),
+                fmt::format("unknown key{}; known here: {}",
+                            meant.empty() ? "" : fmt::format(", did you mean '{}'?", meant),
                             fmt::join(known_keys_, ", ")));
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Reads one TOML table key by key and turns whatever is wrong with it into an OptionError that names file, line, column
-// and key. Keys that nobody asked for are refused at the end, so the calls are the schema.
+// Reads one TOML table key by key and turns whatever is wrong with it into an OptionError that names file,
+// line, column and key. Keys that nobody asked for are refused at the end, so the calls are the schema.
 #pragma once
 
 #include <toml++/toml.h>
@@ -22,12 +22,12 @@ struct NamedValue {
 
 class TomlReader {
   public:
-    // `prefix` is put before keys in errors ("memory" gives "memory.size"); empty for the root. The table must outlive the
-    // reader.
+    // `prefix` is put before keys in errors ("memory" gives "memory.size"); empty for the root. The table
+    // must outlive the reader.
     TomlReader(const toml::table& table, std::string prefix);
 
-    // All of these return nothing when the key is absent and throw OptionError when its value is of another type or
-    // outside what is allowed.
+    // All of these return nothing when the key is absent and throw OptionError when its value is of another
+    // type or outside what is allowed.
     std::optional<std::string> text(std::string_view key);
     std::optional<uint64_t> integer(std::string_view key, uint64_t min, uint64_t max);
     std::optional<std::vector<std::string>> texts(std::string_view key);
@@ -50,8 +50,10 @@ class TomlReader {
   private:
     const toml::node* find(std::string_view key);
     std::string full_key(std::string_view key) const;
-    [[noreturn]] void fail_at(const toml::source_region& where, std::string_view key, const std::string& what) const;
-    [[noreturn]] void wrong_type(std::string_view key, const toml::node& node, const std::string& wanted) const;
+    [[noreturn]] void fail_at(const toml::source_region& where, std::string_view key,
+                              const std::string& what) const;
+    [[noreturn]] void wrong_type(std::string_view key, const toml::node& node,
+                                 const std::string& wanted) const;
     size_t choose(std::string_view key, std::span<const std::string_view> names, bool& found);
 
     const toml::table& table_;
@@ -62,7 +64,8 @@ class TomlReader {
 template <typename T>
 std::optional<T> TomlReader::choice(std::string_view key, std::span<const NamedValue<T>> values) {
     std::vector<std::string_view> names;
-    for (const auto& value : values) names.push_back(value.name);
+    for (const auto& value : values)
+        names.push_back(value.name);
     bool found = false;
     const size_t index = choose(key, names, found);
     if (!found) return std::nullopt;

@@ -34,7 +34,9 @@ sockaddr_un make_address(const std::filesystem::path& path) {
     return address;
 }
 
-const sockaddr* as_sockaddr(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
+const sockaddr* as_sockaddr(const sockaddr_un& address) {
+    return reinterpret_cast<const sockaddr*>(&address);
+}
 
 int make_socket(const std::filesystem::path& path) {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -60,14 +62,16 @@ void make_way_for_socket(const std::filesystem::path& path) {
 
     struct stat status {};
     if (lstat(path.c_str(), &status) != 0) return;
-    if (!S_ISSOCK(status.st_mode)) fail(path, "is in the way and is no socket; remove it or name another path");
+    if (!S_ISSOCK(status.st_mode))
+        fail(path, "is in the way and is no socket; remove it or name another path");
     if (somebody_answers(path, address)) {
         fail(path, "another process answers there (a second lagand?); stop it or name another path");
     }
     if (unlink(path.c_str()) != 0) fail_errno(path, "cannot remove the socket that a dead process left");
 }
 
-UnixListener::UnixListener(std::filesystem::path path) : path_(std::move(path)), fd_(-1), device_(0), inode_(0) {
+UnixListener::UnixListener(std::filesystem::path path)
+    : path_(std::move(path)), fd_(-1), device_(0), inode_(0) {
     make_way_for_socket(path_);
     const sockaddr_un address = make_address(path_);
     fd_ = make_socket(path_);
@@ -87,9 +91,12 @@ UnixListener::UnixListener(std::filesystem::path path) : path_(std::move(path)),
 UnixListener::~UnixListener() {
     if (fd_ >= 0) close(fd_);
     struct stat status {};
-    if (stat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_) unlink(path_.c_str());
+    if (stat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_)
+        unlink(path_.c_str());
 }
 
-int UnixListener::release() { return std::exchange(fd_, -1); }
+int UnixListener::release() {
+    return std::exchange(fd_, -1);
+}
 
 }  // namespace lagan::appliance

@@ -8,8 +8,9 @@
 
 namespace lagan::appliance {
 
-// Makes the directory in which a socket is to be made, and removes the socket if a dead process left it there. Throws
-// std::runtime_error, naming the path, if somebody answers on it or it is a file of another kind.
+// Makes the directory in which a socket is to be made, and removes the socket if a dead process left it
+// there. Throws std::runtime_error, naming the path, if somebody answers on it or it is a file of another
+// kind.
 void make_way_for_socket(const std::filesystem::path& path);
 
 class UnixListener {

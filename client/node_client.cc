@@ -28,21 +28,27 @@ constexpr uint64_t kMaxReplyBytes = 16U << 20;
 class Exchange {
   public:
     Exchange(const std::filesystem::path& socket, std::chrono::milliseconds timeout) : socket_(socket) {
-        if (socket.native().size() > 107) fail(socket, "cannot be reached: the socket's path is longer than 107 characters");
+        if (socket.native().size() > 107)
+            fail(socket, "cannot be reached: the socket's path is longer than 107 characters");
         stream_.expires_after(timeout);
     }
 
     NodeReply run(const http::request<http::string_body>& request) {
         finish_step([&](auto done) { stream_.async_connect(Local::endpoint(socket_.native()), done); });
-        if (error_) fail(socket_, "cannot be reached: " + error_.message() + " (is lagand running, and is this its node.api_socket?)");
+        if (error_)
+            fail(socket_, "cannot be reached: " + error_.message() +
+                              " (is lagand running, and is this its node.api_socket?)");
 
         // A server that refuses the request may stop reading it; its reply is what counts.
-        finish_step([&](auto done) { http::async_write(stream_, request, [done](beast::error_code error, size_t) { done(error); }); });
+        finish_step([&](auto done) {
+            http::async_write(stream_, request, [done](beast::error_code error, size_t) { done(error); });
+        });
 
         http::response_parser<http::string_body> parser;
         parser.body_limit(kMaxReplyBytes);
         finish_step([&](auto done) {
-            http::async_read(stream_, buffer_, parser, [done](beast::error_code error, size_t) { done(error); });
+            http::async_read(stream_, buffer_, parser,
+                             [done](beast::error_code error, size_t) { done(error); });
         });
         if (error_ == beast::error::timeout) fail(socket_, "did not answer in time");
         if (error_) fail(socket_, "broke the connection off: " + error_.message());
@@ -61,7 +67,8 @@ class Exchange {
         NodeReply reply{.status = response.result_int(), .body = nullptr};
         if (response.body().empty()) return reply;
         reply.body = nlohmann::json::parse(response.body(), nullptr, false);
-        if (reply.body.is_discarded()) fail(socket_, "answered with something that is not JSON (is it lagand's socket?)");
+        if (reply.body.is_discarded())
+            fail(socket_, "answered with something that is not JSON (is it lagand's socket?)");
         return reply;
     }
 
@@ -90,7 +97,8 @@ NodeReply call(const std::filesystem::path& socket, std::chrono::milliseconds ti
 std::string NodeReply::error() const {
     if (ok()) return {};
     if (body.is_object()) {
-        if (const auto detail = body.find("detail"); detail != body.end() && detail->is_string()) return detail->get<std::string>();
+        if (const auto detail = body.find("detail"); detail != body.end() && detail->is_string())
+            return detail->get<std::string>();
     }
     return "HTTP status " + std::to_string(status);
 }
@@ -98,7 +106,9 @@ std::string NodeReply::error() const {
 NodeClient::NodeClient(std::filesystem::path socket, std::chrono::milliseconds timeout)
     : socket_(std::move(socket)), timeout_(timeout) {}
 
-NodeReply NodeClient::get(const std::string& target) const { return call(socket_, timeout_, http::verb::get, target, {}); }
+NodeReply NodeClient::get(const std::string& target) const {
+    return call(socket_, timeout_, http::verb::get, target, {});
+}
 
 NodeReply NodeClient::post(const std::string& target, const nlohmann::json& body) const {
     return call(socket_, timeout_, http::verb::post, target, body.dump());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Calls an appliance's node API (HTTP/JSON on its unix socket). Blocking, for the control path: the lagan command and tests.
+// Calls an appliance's node API (HTTP/JSON on its unix socket). Blocking, for the control path: the lagan
+// command and tests.
 #pragma once
 
 #include <chrono>
@@ -18,12 +19,13 @@ struct NodeReply {
     std::string error() const;
 };
 
-// One connection per call: any number of threads may have a client each. Every call throws std::runtime_error when the
-// appliance cannot be reached, does not answer in time, or answers with something that is not JSON; the message
-// names the socket and says what to do.
+// One connection per call: any number of threads may have a client each. Every call throws std::runtime_error
+// when the appliance cannot be reached, does not answer in time, or answers with something that is not JSON;
+// the message names the socket and says what to do.
 class NodeClient {
   public:
-    explicit NodeClient(std::filesystem::path socket, std::chrono::milliseconds timeout = std::chrono::seconds(10));
+    explicit NodeClient(std::filesystem::path socket,
+                        std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
     // `target` is the path, "/v1/regions".
     NodeReply get(const std::string& target) const;

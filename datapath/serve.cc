@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// QPs that have something to go on with get a turn each: READ responses, capsules, our own requests, acknowledgements.
-// lagan: hot-path
+// QPs that have something to go on with get a turn each: READ responses, capsules, our own requests,
+// acknowledgements. lagan: hot-path
 #include <algorithm>
 
 #include "datapath/capsule_server.h"
@@ -11,10 +11,10 @@
 
 namespace lagan {
 
-inline constexpr uint32_t kMaxTurns = 64;        // per iteration
-inline constexpr uint32_t kReadSlice = 16;       // response packets per turn: a long READ cannot starve other QPs
-inline constexpr uint32_t kRequestSlice = 32;    // request packets per turn
-inline constexpr uint32_t kCapsuleSlice = 512;   // pages per turn
+inline constexpr uint32_t kMaxTurns = 64;   // per iteration
+inline constexpr uint32_t kReadSlice = 16;  // response packets per turn: a long READ cannot starve other QPs
+inline constexpr uint32_t kRequestSlice = 32;   // request packets per turn
+inline constexpr uint32_t kCapsuleSlice = 512;  // pages per turn
 inline constexpr uint32_t kTimersPerPoll = 64;
 
 static uint32_t take_turn(Engine& engine, Qp& qp) {
@@ -28,7 +28,8 @@ static uint32_t take_turn(Engine& engine, Qp& qp) {
 static bool has_more(Engine& engine, Qp& qp) {
     const Responder& r = qp.responder;
     if (r.reads_due() || r.ack_due || r.nak_due != 0) return true;
-    if (engine.options.serve_capsules && qp.state == QpState::ready && !qp.responder.received.empty()) return true;
+    if (engine.options.serve_capsules && qp.state == QpState::ready && !qp.responder.received.empty())
+        return true;
     return roce::can_send(qp);
 }
 

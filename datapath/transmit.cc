@@ -54,7 +54,8 @@ void flush_tx(Engine& engine) {
         if (port.tx_count == 0) continue;
         uint64_t bytes[kTxBatch + 1];  // sizes up to each packet: after tx_burst the mbufs are the port's
         bytes[0] = 0;
-        for (uint16_t i = 0; i < port.tx_count; i++) bytes[i + 1] = bytes[i] + port.tx[i]->pkt_len;
+        for (uint16_t i = 0; i < port.tx_count; i++)
+            bytes[i + 1] = bytes[i] + port.tx[i]->pkt_len;
         const uint16_t sent = rte_eth_tx_burst(port.port_id, port.queue_id, port.tx, port.tx_count);
         engine.counters.tx_packets += sent;
         engine.counters.tx_bytes += bytes[sent];

@@ -22,8 +22,8 @@ struct PacketFields {
     bool ack_request = false;
 };
 
-// Writes Ethernet to BTH at `to` (room for 96 bytes) from the QP's template; lengths, checksum, pad count and PSN are
-// filled in. Returns where the extension headers go.
+// Writes Ethernet to BTH at `to` (room for 96 bytes) from the QP's template; lengths, checksum, pad count and
+// PSN are filled in. Returns where the extension headers go.
 uint8_t* write_headers(const Qp& qp, const PacketFields& fields, uint8_t* to);
 
 // The ICRC state of headers written at `headers`, extension headers included.
@@ -45,7 +45,8 @@ inline uint32_t write_trailer(uint8_t* to, uint32_t payload_bytes, uint32_t stat
     return pad + roce::kIcrcBytes;
 }
 
-// How many packets the QP's port takes before its batch is full. Producers stop at 0 and go on in the next iteration.
+// How many packets the QP's port takes before its batch is full. Producers stop at 0 and go on in the next
+// iteration.
 inline uint32_t tx_room(const Engine& engine, const Qp& qp) {
     return kTxBatch - engine.ports[qp.port_slot].tx_count;
 }
@@ -54,8 +55,8 @@ inline uint32_t tx_room(const Engine& engine, const Qp& qp) {
 void queue_tx(Engine& engine, uint16_t port_slot, rte_mbuf* packet);
 void flush_tx(Engine& engine);
 
-// A single-segment packet with room for headers, `body_bytes` (extension headers and payload) and trailer; sets
-// `data` to its first byte. Null (counted) when out of mbufs. finish_linear() sets its length.
+// A single-segment packet with room for headers, `body_bytes` (extension headers and payload) and trailer;
+// sets `data` to its first byte. Null (counted) when out of mbufs. finish_linear() sets its length.
 rte_mbuf* take_linear(Engine& engine, const Qp& qp, uint32_t body_bytes, uint8_t*& data);
 inline void finish_linear(rte_mbuf* packet, uint32_t bytes) {
     packet->ol_flags = 0;

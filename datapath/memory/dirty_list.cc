@@ -87,7 +87,8 @@ void DirtyList::set(std::atomic<uint64_t>& word, uint64_t bit, uint64_t page) {
     const uint64_t summary_bit = 1ULL << (group % 64);
     if ((summary.load(std::memory_order_acquire) & summary_bit) == 0)
         summary.fetch_or(summary_bit, std::memory_order_acq_rel);
-    if ((word.fetch_or(bit, std::memory_order_acq_rel) & bit) == 0) count_.fetch_add(1, std::memory_order_relaxed);
+    if ((word.fetch_or(bit, std::memory_order_acq_rel) & bit) == 0)
+        count_.fetch_add(1, std::memory_order_relaxed);
 }
 
 // The bitmap word that holds `page`: the bits from `page` on, none beyond the region's end.

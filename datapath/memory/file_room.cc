@@ -31,8 +31,8 @@ uint64_t number_in(const std::string& path) {
 
 enum class HugePages { ready, obtainable };
 
-// Pages that nobody has reserved, and, if asked for, those that the kernel may still make. statfs() of a hugetlbfs
-// mount without size= says nothing.
+// Pages that nobody has reserved, and, if asked for, those that the kernel may still make. statfs() of a
+// hugetlbfs mount without size= says nothing.
 uint64_t free_huge_bytes(const struct statfs& info, HugePages which) {
     const auto page = static_cast<uint64_t>(info.f_bsize);
     const std::string dir = "/sys/kernel/mm/hugepages/hugepages-" + std::to_string(page / 1024) + "kB/";
@@ -73,8 +73,12 @@ static uint64_t room(const std::filesystem::path& path, HugePages which) {
     return info.f_type == TMPFS_MAGIC ? std::min(space, available_memory()) : space;
 }
 
-uint64_t free_bytes(const std::filesystem::path& path) { return room(path, HugePages::ready); }
+uint64_t free_bytes(const std::filesystem::path& path) {
+    return room(path, HugePages::ready);
+}
 
-uint64_t obtainable_bytes(const std::filesystem::path& path) { return room(path, HugePages::obtainable); }
+uint64_t obtainable_bytes(const std::filesystem::path& path) {
+    return room(path, HugePages::obtainable);
+}
 
 }  // namespace lagan::memory

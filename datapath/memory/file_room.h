@@ -15,8 +15,8 @@ uint64_t huge_page_bytes(const std::filesystem::path& path);
 // Throws std::system_error.
 uint64_t free_bytes(const std::filesystem::path& path);
 
-// The same, and huge pages that the kernel may make when they are asked for (vm.nr_overcommit_hugepages): it can still
-// find no memory for them then.
+// The same, and huge pages that the kernel may make when they are asked for (vm.nr_overcommit_hugepages): it
+// can still find no memory for them then.
 uint64_t obtainable_bytes(const std::filesystem::path& path);
 
 }  // namespace lagan::memory

@@ -11,7 +11,8 @@ void send_aeth(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn) {
     rte_mbuf* packet = take_linear(engine, qp, sizeof(Aeth), data);
     if (packet == nullptr) return;  // counted; the requester asks again
     uint8_t* body = write_headers(
-        qp, {.opcode = Opcode::rc_ack, .psn = psn, .extension_bytes = sizeof(Aeth), .payload_bytes = 0}, data);
+        qp, {.opcode = Opcode::rc_ack, .psn = psn, .extension_bytes = sizeof(Aeth), .payload_bytes = 0},
+        data);
     auto* aeth = reinterpret_cast<Aeth*>(body);
     aeth->syndrome = syndrome;
     aeth->msn = qp.responder.msn & kPsnMask;
@@ -23,7 +24,7 @@ void send_aeth(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn) {
 void send_nak(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn) {
     Responder& r = qp.responder;
     r.ack_due = false;  // a NAK acknowledges everything before its PSN
-    r.nak_due = 0;      // of two the later one holds: an error in a READ comes before what was refused behind it
+    r.nak_due = 0;  // of two the later one holds: an error in a READ comes before what was refused behind it
     if (!r.reads_due() && tx_room(engine, qp) != 0) return send_aeth(engine, qp, syndrome, psn);
     r.nak_due = syndrome;
     r.nak_psn = psn;

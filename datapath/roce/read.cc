@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// READ: requests are kept in a ring and answered in slices, so that a long one does not starve other QPs. Responses
-// leave in PSN order; an acknowledgement that becomes due meanwhile waits behind them (acknowledge.cc).
-// lagan: hot-path
+// READ: requests are kept in a ring and answered in slices, so that a long one does not starve other QPs.
+// Responses leave in PSN order; an acknowledgement that becomes due meanwhile waits behind them
+// (acknowledge.cc). lagan: hot-path
 #include "datapath/memory/region.h"
 #include "datapath/roce/read_reply.h"
 #include "datapath/roce/responder.h"
@@ -30,8 +30,10 @@ void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
         find_memory(engine, qp, reth.rkey, reth.va, length, memory::kAccessRead, refusal);
         if (refusal != Refusal::none) return refuse(engine, qp, refusal, packet.psn);
     }
-    // A stray duplicate may have put back READs whose answers the requester has, or it could not ask for more.
-    if (r.read_tail - r.read_head >= qp.responder_resources) go_on_from(r, r.read_tail + 1 - qp.responder_resources, 0);
+    // A stray duplicate may have put back READs whose answers the requester has, or it could not ask for
+    // more.
+    if (r.read_tail - r.read_head >= qp.responder_resources)
+        go_on_from(r, r.read_tail + 1 - qp.responder_resources, 0);
     r.msn++;  // C9-148: at execution, once
     r.read_at(r.read_tail++) = {.va = reth.va,
                                 .rkey = reth.rkey,
@@ -47,8 +49,9 @@ void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
     engine.activate(qp);
 }
 
-// C9-105: a duplicate READ is executed again from its PSN on; it must lie within the original. The responses behind it
-// are sent again too, since a requester that goes back asks for them as well: one rewind serves all its duplicates.
+// C9-105: a duplicate READ is executed again from its PSN on; it must lie within the original. The responses
+// behind it are sent again too, since a requester that goes back asks for them as well: one rewind serves all
+// its duplicates.
 void repeat_read(Engine& engine, Qp& qp, const Packet& packet) {
     Responder& r = qp.responder;
     const auto& reth = packet.extension<Reth>(packet.info->reth);
@@ -64,7 +67,8 @@ void repeat_read(Engine& engine, Qp& qp, const Packet& packet) {
                                              : reth.rkey == read.rkey && reth.va == read.va + skipped &&
                                                    reth.length <= read.length - skipped;
         if (!within) return refuse(engine, qp, Refusal::duplicate_read, packet.psn);
-        // To be answered anyhow? Who asks from the middle has what comes before, however, and expects a FIRST there.
+        // To be answered anyhow? Who asks from the middle has what comes before, however, and expects a FIRST
+        // there.
         const int32_t to_come = static_cast<int32_t>(index - r.read_head);
         if (packets_in == 0 && (to_come > 0 || (to_come == 0 && r.read_cursor == 0))) return;
         go_on_from(r, index, packets_in);

@@ -45,13 +45,15 @@ const std::byte* piece_data(Engine& engine, const Piece& piece) {
     return engine.shared.frames->data(piece.frame) + piece.offset;
 }
 
-uint32_t find_pieces(const memory::Region& region, const ReadReply& reply, Piece pieces[2], Refusal& refusal) {
+uint32_t find_pieces(const memory::Region& region, const ReadReply& reply, Piece pieces[2],
+                     Refusal& refusal) {
     uint64_t va = reply.va;
     uint32_t left = reply.bytes;
     uint32_t count = 0;
     while (left != 0) {
         const memory::Pte pte = region.page_table[va / kPageBytes].load(std::memory_order_acquire);
-        if ((pte & memory::kPtePoisoned) != 0) [[unlikely]] refusal = Refusal::poisoned_page;
+        if ((pte & memory::kPtePoisoned) != 0) [[unlikely]]
+            refusal = Refusal::poisoned_page;
         const uint32_t offset = va % kPageBytes;
         const uint32_t bytes = std::min(left, kPageBytes - offset);
         pieces[count++] = {pte == memory::kAbsent ? memory::kNoFrame : memory::pte_frame(pte), offset, bytes};
@@ -65,9 +67,12 @@ uint32_t find_pieces(const memory::Region& region, const ReadReply& reply, Piece
 uint32_t write_reply_headers(const Qp& qp, const ReadReply& reply, uint8_t* to, uint32_t& state) {
     const bool has_aeth = reply.opcode != Opcode::rc_read_response_middle;
     const uint32_t extension = has_aeth ? sizeof(Aeth) : 0;
-    uint8_t* body = write_headers(
-        qp,
-        {.opcode = reply.opcode, .psn = reply.psn, .extension_bytes = extension, .payload_bytes = reply.bytes}, to);
+    uint8_t* body = write_headers(qp,
+                                  {.opcode = reply.opcode,
+                                   .psn = reply.psn,
+                                   .extension_bytes = extension,
+                                   .payload_bytes = reply.bytes},
+                                  to);
     if (has_aeth) {
         auto* aeth = reinterpret_cast<Aeth*>(body);
         aeth->syndrome = kAckNoCredits;
@@ -110,8 +115,8 @@ bool send_flat(Engine& engine, Qp& qp, const ReadReply& reply, const std::byte* 
     return true;
 }
 
-// An external buffer on the frame (or the page of zeros). Direct stores: the pool's mbufs have no data room and come
-// back detached, so that only these fields need a value.
+// An external buffer on the frame (or the page of zeros). Direct stores: the pool's mbufs have no data room
+// and come back detached, so that only these fields need a value.
 void attach_piece(Engine& engine, rte_mbuf* segment, const Piece& piece) {
     rte_mbuf_ext_shared_info* shinfo = engine.zero_shinfo;
     if (piece.frame == memory::kNoFrame) {
@@ -137,11 +142,12 @@ bool send_zero_copy(Engine& engine, Qp& qp, const ReadReply& reply, const Piece*
     rte_mbuf* head = engine.headers.take();
     rte_mbuf* tail = engine.tails.take();
     rte_mbuf* segments[2] = {engine.segments.take(), count == 2 ? engine.segments.take() : nullptr};
-    if (head == nullptr || tail == nullptr || segments[0] == nullptr || (count == 2 && segments[1] == nullptr))
-        [[unlikely]] {
+    if (head == nullptr || tail == nullptr || segments[0] == nullptr ||
+        (count == 2 && segments[1] == nullptr)) [[unlikely]] {
         return_unused(engine.headers, head);
         return_unused(engine.tails, tail);
-        for (rte_mbuf* segment : segments) return_unused(engine.segments, segment);
+        for (rte_mbuf* segment : segments)
+            return_unused(engine.segments, segment);
         engine.counters.drop(DropReason::no_mbuf);
         return false;
     }
@@ -179,7 +185,8 @@ Refusal send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memo
     } else {
         Piece pieces[2];
         const uint32_t count = memory == nullptr ? 0 : find_pieces(*memory->region, reply, pieces, refusal);
-        if (refusal != Refusal::none) [[unlikely]] return refusal;
+        if (refusal != Refusal::none) [[unlikely]]
+            return refusal;
         const bool copy = reply.bytes <= kInlineBytes || engine.ports[qp.port_slot].linear;
         sent = copy ? send_copied(engine, qp, reply, pieces, count)
                     : send_zero_copy(engine, qp, reply, pieces, count);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Builds one READ response packet without touching its payload: header mbuf → external buffers on the frames → tail
-// with pad and ICRC. The ICRC is combined from the header's CRC and the CRCs kept with the frames.
+// Builds one READ response packet without touching its payload: header mbuf → external buffers on the frames
+// → tail with pad and ICRC. The ICRC is combined from the header's CRC and the CRCs kept with the frames.
 // lagan: hot-path
 #pragma once
 
@@ -17,8 +17,9 @@ struct ReadReply {
     uint32_t bytes;
 };
 
-// `memory` is null for a response of no bytes. Sets `sent`; it stays false when mbufs are short (counted). A refusal
-// (damaged page) sends nothing. The owner lcore, inside its RCU read-side section.
-Refusal send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memory, const ReadReply& reply, bool& sent);
+// `memory` is null for a response of no bytes. Sets `sent`; it stays false when mbufs are short (counted). A
+// refusal (damaged page) sends nothing. The owner lcore, inside its RCU read-side section.
+Refusal send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memory, const ReadReply& reply,
+                        bool& sent);
 
 }  // namespace lagan::roce

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// SEND: messages are put together in a small ring; without a free slot the requester is told to wait (RNR NAK).
-// lagan: hot-path
+// SEND: messages are put together in a small ring; without a free slot the requester is told to wait (RNR
+// NAK). lagan: hot-path
 #include <cstring>
 
 #include "datapath/roce/responder.h"
@@ -24,7 +24,8 @@ void receive_send(Engine& engine, Qp& qp, const Packet& packet) {
     if (packet.info->has(kFirst)) {
         if (ring.full()) {
             engine.counters.rnr_naks++;
-            r.nak_sent = true;  // what follows this SEND is ahead of sequence: no NAK 0x60 may cut the wait short
+            r.nak_sent =
+                true;  // what follows this SEND is ahead of sequence: no NAK 0x60 may cut the wait short
             return send_nak(engine, qp, static_cast<uint8_t>(kRnrNak | qp.rnr_timer), packet.psn);
         }
         ring.at(ring.tail).bytes = 0;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The requester half of a QP: posted requests go out in order, in a window of PSNs; answers complete them in order; loss
-// is mended by going back to the oldest PSN without an answer (go-back-N).
-// All functions: the QP's owner lcore.
-// lagan: hot-path
+// The requester half of a QP: posted requests go out in order, in a window of PSNs; answers complete them in
+// order; loss is mended by going back to the oldest PSN without an answer (go-back-N). All functions: the
+// QP's owner lcore. lagan: hot-path
 #pragma once
 
 #include <ostream>
@@ -14,20 +13,22 @@ namespace lagan::roce {
 
 enum class WorkStatus : uint8_t {
     success,
-    invalid_request,    // NAK 0x61
-    remote_access,      // NAK 0x62
-    remote_operation,   // NAK 0x63
-    bad_response,       // an answer that breaks the protocol
-    retry_exceeded,     // no answer
+    invalid_request,   // NAK 0x61
+    remote_access,     // NAK 0x62
+    remote_operation,  // NAK 0x63
+    bad_response,      // an answer that breaks the protocol
+    retry_exceeded,    // no answer
     rnr_retry_exceeded,
-    flushed,            // not carried out, or its fate is unknown: the connection failed
+    flushed,  // not carried out, or its fate is unknown: the connection failed
 };
 
 const char* to_string(WorkStatus status);
-inline std::ostream& operator<<(std::ostream& out, WorkStatus status) { return out << to_string(status); }
+inline std::ostream& operator<<(std::ostream& out, WorkStatus status) {
+    return out << to_string(status);
+}
 
-// Who wants to know how requests ended. Called from within poll_once(), in the order of posting, after which the request's
-// local buffer is the caller's again.
+// Who wants to know how requests ended. Called from within poll_once(), in the order of posting, after which
+// the request's local buffer is the caller's again.
 struct CompletionSink {
     virtual void complete(Qp& qp, uint64_t cookie, WorkStatus status) = 0;
 
@@ -35,13 +36,14 @@ struct CompletionSink {
     ~CompletionSink() = default;
 };
 
-// Posting. False: the send queue is full, or the QP has failed. `local` must stay valid (and unchanged for writes) until
-// completion; a send's message (<= kMaxMessageBytes) is copied. bytes <= 2^31.
-bool post_read(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local, uint32_t bytes);
+// Posting. False: the send queue is full, or the QP has failed. `local` must stay valid (and unchanged for
+// writes) until completion; a send's message (<= kMaxMessageBytes) is copied. bytes <= 2^31.
+bool post_read(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local,
+               uint32_t bytes);
 bool post_write(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, const std::byte* local,
                 uint32_t bytes);
-bool post_write_imm(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, const std::byte* local,
-                    uint32_t bytes, uint32_t immediate);
+bool post_write_imm(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va,
+                    const std::byte* local, uint32_t bytes, uint32_t immediate);
 bool post_send(Engine& engine, Qp& qp, uint64_t cookie, const std::byte* message, uint32_t bytes);
 
 // ---- the engine's side ----

@@ -21,21 +21,38 @@ static bool post(Engine& engine, Qp& qp, const WorkRequest& request) {
     return true;
 }
 
-bool post_read(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local, uint32_t bytes) {
-    return post(engine, qp, {.cookie = cookie, .remote_va = va, .local = local, .length = bytes, .rkey = rkey,
-                             .kind = WorkKind::read});
+bool post_read(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local,
+               uint32_t bytes) {
+    return post(engine, qp,
+                {.cookie = cookie,
+                 .remote_va = va,
+                 .local = local,
+                 .length = bytes,
+                 .rkey = rkey,
+                 .kind = WorkKind::read});
 }
 
 bool post_write(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, const std::byte* local,
                 uint32_t bytes) {
-    return post(engine, qp, {.cookie = cookie, .remote_va = va, .local = const_cast<std::byte*>(local),
-                             .length = bytes, .rkey = rkey, .kind = WorkKind::write});
+    return post(engine, qp,
+                {.cookie = cookie,
+                 .remote_va = va,
+                 .local = const_cast<std::byte*>(local),
+                 .length = bytes,
+                 .rkey = rkey,
+                 .kind = WorkKind::write});
 }
 
-bool post_write_imm(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, const std::byte* local,
-                    uint32_t bytes, uint32_t immediate) {
-    return post(engine, qp, {.cookie = cookie, .remote_va = va, .local = const_cast<std::byte*>(local),
-                             .length = bytes, .rkey = rkey, .immediate = immediate, .kind = WorkKind::write_imm});
+bool post_write_imm(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va,
+                    const std::byte* local, uint32_t bytes, uint32_t immediate) {
+    return post(engine, qp,
+                {.cookie = cookie,
+                 .remote_va = va,
+                 .local = const_cast<std::byte*>(local),
+                 .length = bytes,
+                 .rkey = rkey,
+                 .immediate = immediate,
+                 .kind = WorkKind::write_imm});
 }
 
 bool post_send(Engine& engine, Qp& qp, uint64_t cookie, const std::byte* message, uint32_t bytes) {

@@ -16,7 +16,8 @@ static void progress(Engine& engine, Qp& qp) {
     q.retries_left = qp.retry_count;
     q.rnr_retries_left = qp.rnr_retry;
     q.gap_seen = false;
-    if (psn_compare(next_to_send(q), q.unacked_psn) < 0) go_back(engine, qp);  // a late answer to what we had gone back for
+    if (psn_compare(next_to_send(q), q.unacked_psn) < 0)
+        go_back(engine, qp);  // a late answer to what we had gone back for
     if (q.in_flight()) {
         arm_timer(engine, qp);
     } else {
@@ -81,7 +82,8 @@ static WorkStatus status_of(uint8_t syndrome) {
 
 static void take_rnr_nak(Engine& engine, Qp& qp, uint8_t syndrome) {
     Requester& q = qp.requester;
-    if (qp.rnr_retry != 7 && q.rnr_retries_left == 0) return fail_requests(engine, qp, WorkStatus::rnr_retry_exceeded);
+    if (qp.rnr_retry != 7 && q.rnr_retries_left == 0)
+        return fail_requests(engine, qp, WorkStatus::rnr_retry_exceeded);
     if (qp.rnr_retry != 7) q.rnr_retries_left--;
     const uint64_t wait_us = rnr_wait_us(syndrome & 0x1f);
     q.rnr_until_tsc = engine.now_tsc + wait_us * engine.tsc_per_us;
@@ -93,14 +95,16 @@ static void take_rnr_nak(Engine& engine, Qp& qp, uint8_t syndrome) {
 static void take_acknowledgement(Engine& engine, Qp& qp, const Packet& packet) {
     Requester& q = qp.requester;
     const uint8_t syndrome = packet.extension<Aeth>(packet.info->aeth).syndrome;
-    // C9-139: of nothing that is in flight. A NAK names the PSN that it refuses, an ACK the last one it accepts.
+    // C9-139: of nothing that is in flight. A NAK names the PSN that it refuses, an ACK the last one it
+    // accepts.
     if (psn_compare(packet.psn, q.unacked_psn) < 0)
         return engine.counters.drop(DropReason::response_duplicate);
     if (psn_compare(packet.psn, q.sent_psn) >= 0)
         return engine.counters.drop(DropReason::response_unexpected);
 
     const uint32_t before = q.unacked_psn;
-    const bool complete = acknowledge_before(engine, qp, is_ack(syndrome) ? psn_add(packet.psn, 1) : packet.psn);
+    const bool complete =
+        acknowledge_before(engine, qp, is_ack(syndrome) ? psn_add(packet.psn, 1) : packet.psn);
     if (q.unacked_psn != before) progress(engine, qp);
     // A NAK of a READ carries the PSN of the response that could not be given.
     const bool names_oldest = !is_ack(syndrome) && packet.psn == q.unacked_psn;
@@ -113,13 +117,16 @@ static void take_acknowledgement(Engine& engine, Qp& qp, const Packet& packet) {
 
 static void take_read_response(Engine& engine, Qp& qp, const Packet& packet) {
     Requester& q = qp.requester;
-    if (psn_compare(packet.psn, q.unacked_psn) < 0) return engine.counters.drop(DropReason::response_duplicate);
-    if (psn_compare(packet.psn, q.sent_psn) >= 0) return engine.counters.drop(DropReason::response_unexpected);
+    if (psn_compare(packet.psn, q.unacked_psn) < 0)
+        return engine.counters.drop(DropReason::response_duplicate);
+    if (psn_compare(packet.psn, q.sent_psn) >= 0)
+        return engine.counters.drop(DropReason::response_unexpected);
     // A response acknowledges all that came before its request.
     const uint32_t before = q.unacked_psn;
     if (!acknowledge_before(engine, qp, packet.psn)) {
         const WorkRequest& oldest = q.at(q.completed);
-        if (psn_compare(packet.psn, psn_add(oldest.first_psn, oldest.packets)) >= 0 || packet.psn != q.unacked_psn) {
+        if (psn_compare(packet.psn, psn_add(oldest.first_psn, oldest.packets)) >= 0 ||
+            packet.psn != q.unacked_psn) {
             if (q.unacked_psn != before) progress(engine, qp);
             return gap(engine, qp);
         }
@@ -140,9 +147,11 @@ static void take_read_response(Engine& engine, Qp& qp, const Packet& packet) {
 }
 
 void take_response(Engine& engine, Qp& qp, const Packet& packet) {
-    if (qp.state == QpState::error) [[unlikely]] return engine.counters.drop(DropReason::qp_not_ready);
+    if (qp.state == QpState::error) [[unlikely]]
+        return engine.counters.drop(DropReason::qp_not_ready);
     if (!icrc_ok(packet)) return engine.counters.drop(DropReason::icrc);
-    if (!qp.has_received.load(std::memory_order_relaxed)) qp.has_received.store(true, std::memory_order_relaxed);
+    if (!qp.has_received.load(std::memory_order_relaxed))
+        qp.has_received.store(true, std::memory_order_relaxed);
     if (packet.info->has(kAck)) return take_acknowledgement(engine, qp, packet);
     if (packet.info->has(kRead)) return take_read_response(engine, qp, packet);
     engine.counters.drop(DropReason::response_unexpected);

@@ -84,7 +84,8 @@ static bool send_data(Engine& engine, Qp& qp, const WorkRequest& work, uint32_t 
     return true;
 }
 
-// May `packets` more PSNs go out? One request always may when nothing is in flight: a READ can be longer than the window.
+// May `packets` more PSNs go out? One request always may when nothing is in flight: a READ can be longer than
+// the window.
 static bool window_open(const Requester& q, uint32_t psn, uint32_t packets) {
     const uint32_t in_flight = psn_distance(q.unacked_psn, psn);
     return in_flight == 0 || in_flight + packets <= q.window_packets;
@@ -113,8 +114,8 @@ static bool send_next(Engine& engine, Qp& qp) {
         q.since_ack_request = 0;
     } else {
         ends_request = q.packet + 1 == work.packets;
-        const bool ack_request = ends_request || ++q.since_ack_request >= kAckEvery ||
-                                 !window_open(q, psn_add(psn, 1), 1);
+        const bool ack_request =
+            ends_request || ++q.since_ack_request >= kAckEvery || !window_open(q, psn_add(psn, 1), 1);
         if (!send_data(engine, qp, work, q.packet, ack_request)) return false;
         if (ack_request) q.since_ack_request = 0;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The responder half of a QP: a chain of small checks, each of which ends in an execution, an acknowledgement, a NAK or
-// a counted drop. The rules quoted (C9-xx) are those of the InfiniBand specification, volume 1.
-// All functions: the QP's owner lcore, inside its RCU read-side section (between two quiescent states).
-// lagan: hot-path
+// The responder half of a QP: a chain of small checks, each of which ends in an execution, an
+// acknowledgement, a NAK or a counted drop. The rules quoted (C9-xx) are those of the InfiniBand
+// specification, volume 1. All functions: the QP's owner lcore, inside its RCU read-side section (between two
+// quiescent states). lagan: hot-path
 #pragma once
 
 #include "datapath/engine.h"
@@ -22,8 +22,8 @@ const memory::MemoryRegion* find_memory(const Engine& engine, const Qp& qp, uint
 // NAK of a reason, then the error state: nothing of this QP is served any more.
 void refuse(Engine& engine, Qp& qp, Refusal refusal, uint32_t psn);
 
-// write.cc. write_fused() takes a packet that fills whole 1 KiB blocks of one page, checking its ICRC while it copies;
-// false: not such a packet (or one to be refused), nothing has happened.
+// write.cc. write_fused() takes a packet that fills whole 1 KiB blocks of one page, checking its ICRC while
+// it copies; false: not such a packet (or one to be refused), nothing has happened.
 bool write_fused(Engine& engine, Qp& qp, const Packet& packet);
 void write_checked(Engine& engine, Qp& qp, const Packet& packet);
 void drop_page_builder(Engine& engine, Qp& qp);

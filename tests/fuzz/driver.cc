@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Runs a fuzz target without libFuzzer: on seeded mutations of its seeds, or on the files given.
 //
-//   TARGET --iterations N    mutations; LAGAN_TEST_SEED repeats a run, LAGAN_TEST_LONG=1 makes it 50 times as long
-//   TARGET FILE...           these inputs, as a finding leaves one behind
-//   TARGET --write-seeds DIR a corpus for libFuzzer
+//   TARGET --iterations N    mutations; LAGAN_TEST_SEED repeats a run, LAGAN_TEST_LONG=1 makes it 50 times as
+//   long TARGET FILE...           these inputs, as a finding leaves one behind TARGET --write-seeds DIR a
+//   corpus for libFuzzer
 #include <algorithm>
 #include <csignal>
 #include <cstring>
@@ -50,7 +50,8 @@ class Mutator {
             const Input other = pick();
             input.insert(input.end(), other.begin(), other.end());
         }
-        for (uint64_t steps = random_() % 8; steps != 0 && !input.empty(); steps--) mutate(input);
+        for (uint64_t steps = random_() % 8; steps != 0 && !input.empty(); steps--)
+            mutate(input);
         return input;
     }
 
@@ -81,7 +82,8 @@ class Mutator {
                 input.insert(input.begin() + long(at), random_() % 64, static_cast<uint8_t>(random_()));
                 break;
             case 6: {
-                const Input part(input.begin() + long(at), input.begin() + long(at + (input.size() - at) / 2));
+                const Input part(input.begin() + long(at),
+                                 input.begin() + long(at + (input.size() - at) / 2));
                 input.insert(input.begin() + long(at), part.begin(), part.end());
                 break;
             }
@@ -99,8 +101,9 @@ class Mutator {
 
     // Big-endian, as in packets.
     void write_number(Input& input, size_t at) {
-        constexpr uint64_t kNumbers[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000,
-                                         0xffffffff, 0xfff, 0x1000, 0x1001, ~0ULL, ~0ULL - 4095, 1ULL << 63};
+        constexpr uint64_t kNumbers[] = {0,      1,      0x7f,       0x80,         0xff,       0x7fff,
+                                         0x8000, 0xffff, 0x7fffffff, 0x80000000,   0xffffffff, 0xfff,
+                                         0x1000, 0x1001, ~0ULL,      ~0ULL - 4095, 1ULL << 63};
         const uint64_t number = kNumbers[random_() % std::size(kNumbers)];
         const size_t width = 1ULL << random_() % 4;
         for (size_t i = 0; i < width && at + i < input.size(); i++)
@@ -126,9 +129,11 @@ int run_mutations(uint64_t iterations) {
     if (length != nullptr && *length == '1') iterations *= 50;
     std::cout << "LAGAN_TEST_SEED=" << seed << ", " << iterations << " inputs" << std::endl;
     const std::vector<Input> seeds = lagan::test::fuzz_seeds();
-    for (const Input& input : seeds) run(input);
+    for (const Input& input : seeds)
+        run(input);
     Mutator mutator(seeds, seed);
-    for (uint64_t i = 0; i < iterations; i++) run(mutator.next());
+    for (uint64_t i = 0; i < iterations; i++)
+        run(mutator.next());
     std::cout << lagan::test::fuzz_summary() << std::endl;
     return 0;
 }
@@ -147,7 +152,9 @@ int write_seeds(const std::filesystem::path& directory) {
 #if defined(__SANITIZE_ADDRESS__)
 extern "C" void __sanitizer_set_death_callback(void (*callback)());
 #endif
-extern "C" const char* __ubsan_default_options() { return "halt_on_error=1:print_stacktrace=1"; }
+extern "C" const char* __ubsan_default_options() {
+    return "halt_on_error=1:print_stacktrace=1";
+}
 
 int main(int argc, char** argv) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -157,7 +164,8 @@ int main(int argc, char** argv) {
 #endif
     std::signal(SIGABRT, on_signal);
     const std::vector<std::string> arguments(argv + 1, argv + argc);
-    if (arguments.size() == 2 && arguments[0] == "--iterations") return run_mutations(std::stoull(arguments[1]));
+    if (arguments.size() == 2 && arguments[0] == "--iterations")
+        return run_mutations(std::stoull(arguments[1]));
     if (arguments.size() == 2 && arguments[0] == "--write-seeds") return write_seeds(arguments[1]);
     for (const std::string& path : arguments) {
         std::ifstream file(path, std::ios::binary);

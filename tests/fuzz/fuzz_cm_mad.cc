@@ -31,10 +31,13 @@ std::vector<lagan::test::Input> lagan::test::fuzz_seeds() {
     for (const Frame& frame : read_all_captures()) {
         roce::Packet packet{};
         const auto decoded = roce::decode(frame.data(), static_cast<uint32_t>(frame.size()), packet);
-        if (decoded.result == roce::DecodeResult::punt && packet.info != nullptr && packet.info->has(roce::kDatagram))
+        if (decoded.result == roce::DecodeResult::punt && packet.info != nullptr &&
+            packet.info->has(roce::kDatagram))
             seeds.emplace_back(packet.payload, packet.payload + packet.payload_bytes);
     }
     return seeds;
 }
 
-std::string lagan::test::fuzz_summary() { return std::to_string(understood) + " understood"; }
+std::string lagan::test::fuzz_summary() {
+    return std::to_string(understood) + " understood";
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Any frames as what the poll loop punts: ARP, ND, ICMP and CM messages, to a control plane that listens and one that is
-// connecting. No mbuf is lost, no queue pair is used against its provider's rules, and the tables stay within their limits.
+// Any frames as what the poll loop punts: ARP, ND, ICMP and CM messages, to a control plane that listens and
+// one that is connecting. No mbuf is lost, no queue pair is used against its provider's rules, and the tables
+// stay within their limits.
 #include <rte_eal.h>
 #include <rte_mbuf.h>
 #include <unistd.h>
@@ -26,13 +27,26 @@ constexpr unsigned kMbufs = 1023;
 constexpr uint16_t kService = 7174;  // of rping
 
 rte_mempool* make_pool() {
-    std::vector<std::string> arguments = {"fuzz", "--no-huge", "--no-shconf", "-m", "32", "--no-pci", "--no-telemetry",
-                                          "-l", "0", "--iova-mode=va", "--log-level", "error", "--file-prefix",
+    std::vector<std::string> arguments = {"fuzz",
+                                          "--no-huge",
+                                          "--no-shconf",
+                                          "-m",
+                                          "32",
+                                          "--no-pci",
+                                          "--no-telemetry",
+                                          "-l",
+                                          "0",
+                                          "--iova-mode=va",
+                                          "--log-level",
+                                          "error",
+                                          "--file-prefix",
                                           "lagan_fuzz_" + std::to_string(getpid())};
     std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
+    for (std::string& argument : arguments)
+        argv.push_back(argument.data());
     check(rte_eal_init(static_cast<int>(argv.size()), argv.data()) >= 0, "EAL starts");
-    rte_mempool* pool = rte_pktmbuf_pool_create("fuzz", kMbufs, 0, 0, RTE_PKTMBUF_HEADROOM + 2048, SOCKET_ID_ANY);
+    rte_mempool* pool =
+        rte_pktmbuf_pool_create("fuzz", kMbufs, 0, 0, RTE_PKTMBUF_HEADROOM + 2048, SOCKET_ID_ANY);
     check(pool != nullptr, "there is memory for mbufs");
     return pool;
 }
@@ -58,12 +72,16 @@ struct Provider final : cm::QpProvider {
         allocated.insert(++last);
         return last;
     }
-    void release_qpn(uint32_t qpn) override { check(allocated.erase(qpn) == 1, "a number is given back once"); }
+    void release_qpn(uint32_t qpn) override {
+        check(allocated.erase(qpn) == 1, "a number is given back once");
+    }
     bool create(const QpAttributes& attributes, uint32_t) override {
         check(allocated.contains(attributes.qpn), "a queue pair has a number that was allocated for it");
-        check(std::has_single_bit(attributes.mtu_bytes) && attributes.mtu_bytes >= 256 && attributes.mtu_bytes <= 4096,
+        check(std::has_single_bit(attributes.mtu_bytes) && attributes.mtu_bytes >= 256 &&
+                  attributes.mtu_bytes <= 4096,
               "a queue pair has a path MTU that there is");
-        check((attributes.receive_psn | attributes.send_psn | attributes.dest_qpn) <= 0xffffff, "PSN and QPN have 24 bits");
+        check((attributes.receive_psn | attributes.send_psn | attributes.dest_qpn) <= 0xffffff,
+              "PSN and QPN have 24 bits");
         if (last % 7 == 0) return false;
         allocated.erase(attributes.qpn);
         live.insert(attributes.qpn);
@@ -92,9 +110,9 @@ void mend(Frame& frame) {
     roce::Packet packet{};
     const auto decoded = roce::decode(frame.data(), static_cast<uint32_t>(frame.size()), packet);
     if (decoded.result != roce::DecodeResult::punt || frame.size() < 200 || packet.info == nullptr) return;
-    const uint32_t state = roce::crc32_raw(
-        roce::icrc_header_state(packet.ip, packet.is_ipv6, packet.transport_header_bytes()), packet.payload,
-        packet.payload_bytes + packet.pad_bytes);
+    const uint32_t state =
+        roce::crc32_raw(roce::icrc_header_state(packet.ip, packet.is_ipv6, packet.transport_header_bytes()),
+                        packet.payload, packet.payload_bytes + packet.pad_bytes);
     roce::icrc_store(const_cast<uint8_t*>(packet.icrc()), state);
 }
 
@@ -102,7 +120,8 @@ void feed(cm::ControlPlane& plane, const Frame& frame, uint64_t now_us) {
     rte_mbuf* mbuf = rte_pktmbuf_alloc(pool());
     check(mbuf != nullptr, "mbufs come back");
     mbuf->port = 0;
-    if (char* to = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size()))) std::memcpy(to, frame.data(), frame.size());
+    if (char* to = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())))
+        std::memcpy(to, frame.data(), frame.size());
     plane.on_punted(mbuf, now_us);
 }
 
@@ -113,7 +132,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     pool();
     Sink sink;
     Provider provider;
-    const cm::CmOptions options{.max_connections = 32, .max_half_open = 16, .max_half_open_per_source = 8, .seed = 1};
+    const cm::CmOptions options{
+        .max_connections = 32, .max_half_open = 16, .max_half_open_per_source = 8, .seed = 1};
     for (uint8_t host : {uint8_t{1}, uint8_t{2}}) {
         cm::ControlPlane plane(sink, {port_of(host)}, provider, options);
         plane.connections().listen(kService, [](const cm::ConnectRequest& request) {
@@ -140,9 +160,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             check(plane.connections().size() <= 32, "no more connections than allowed");
             at += 2 + bytes;
         }
-        for (int i = 0; i < 20; i++) plane.tick(now_us += 500'000);
+        for (int i = 0; i < 20; i++)
+            plane.tick(now_us += 500'000);
     }
-    check(provider.live.empty() && provider.allocated.empty(), "every queue pair goes with its control plane");
+    check(provider.live.empty() && provider.allocated.empty(),
+          "every queue pair goes with its control plane");
     check(rte_mempool_avail_count(pool()) == kMbufs, "every mbuf comes back");
     return 0;
 }
@@ -152,7 +174,8 @@ std::vector<lagan::test::Input> lagan::test::fuzz_seeds() {
     Input all;
     for (const Frame& frame : read_all_captures()) {
         roce::Packet packet;
-        if (roce::decode(frame.data(), static_cast<uint32_t>(frame.size()), packet).result != roce::DecodeResult::punt)
+        if (roce::decode(frame.data(), static_cast<uint32_t>(frame.size()), packet).result !=
+            roce::DecodeResult::punt)
             continue;
         const size_t length = frame.size() * 2 + 1;
         Input seed = {static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length)};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a fuzz target is: libFuzzer's entry, and what to start from. driver.cc runs it on mutations of the seeds; with clang
-// the same file links with -fsanitize=fuzzer instead.
+// What a fuzz target is: libFuzzer's entry, and what to start from. driver.cc runs it on mutations of the
+// seeds; with clang the same file links with -fsanitize=fuzzer instead.
 //
 // A finding is a crash, a sanitizer's report, or check() failing.
 #pragma once

@@ -19,7 +19,8 @@ namespace data = boost::unit_test::data;
 
 static std::vector<uint8_t> pattern(size_t bytes, uint8_t seed) {
     std::vector<uint8_t> result(bytes);
-    for (size_t i = 0; i < bytes; i++) result[i] = static_cast<uint8_t>(seed + i * 7 + i / 256);
+    for (size_t i = 0; i < bytes; i++)
+        result[i] = static_cast<uint8_t>(seed + i * 7 + i / 256);
     return result;
 }
 
@@ -28,15 +29,18 @@ BOOST_AUTO_TEST_CASE(absent_pages_read_as_zeros) {
     auto& region = link.make_region("r", 1 << 20);
     const auto pair = link.connect(region);
     std::vector<uint8_t> bytes(3 * kPageBytes, 0xff);
-    BOOST_TEST(link.read(pair, region.data_rkey, 100, bytes.data(), 3 * kPageBytes - 7) == WorkStatus::success);
+    BOOST_TEST(link.read(pair, region.data_rkey, 100, bytes.data(), 3 * kPageBytes - 7) ==
+               WorkStatus::success);
     BOOST_TEST(std::count(bytes.begin(), bytes.end() - 7, 0) == 3 * kPageBytes - 7);
     BOOST_TEST(region.present == 0U);
 }
 
 BOOST_DATA_TEST_CASE(what_was_written_is_read,
-                     data::make({256, 512, 1024, 2048, 4096}) * data::make({false, true}) * data::make({false, true}),
+                     data::make({256, 512, 1024, 2048, 4096}) * data::make({false, true}) *
+                         data::make({false, true}),
                      mtu, ipv6, linear) {
-    Loopback link({.mtu_bytes = static_cast<uint16_t>(mtu), .ipv6 = ipv6, .server_linear = linear, .psn = 0xfffff0});
+    Loopback link(
+        {.mtu_bytes = static_cast<uint16_t>(mtu), .ipv6 = ipv6, .server_linear = linear, .psn = 0xfffff0});
     auto& region = link.make_region("r", 4 << 20);
     const auto pair = link.connect(region);
     uint8_t seed = 1;
@@ -44,7 +48,8 @@ BOOST_DATA_TEST_CASE(what_was_written_is_read,
         for (uint32_t bytes : {0U, 1U, 3U, 255U, 1024U, 4095U, 4096U, 4097U, 65536U, 1000003U}) {
             const auto out = pattern(bytes, seed++);
             std::vector<uint8_t> in(bytes + 8, 0xee);
-            BOOST_REQUIRE(link.write(pair, region.data_rkey, offset, out.data(), bytes) == WorkStatus::success);
+            BOOST_REQUIRE(link.write(pair, region.data_rkey, offset, out.data(), bytes) ==
+                          WorkStatus::success);
             BOOST_REQUIRE(link.read(pair, region.data_rkey, offset, in.data(), bytes) == WorkStatus::success);
             BOOST_REQUIRE(std::memcmp(in.data(), out.data(), bytes) == 0);
             BOOST_REQUIRE(in[bytes] == 0xee);
@@ -104,7 +109,8 @@ BOOST_AUTO_TEST_CASE(errors_end_the_connection_with_the_nak_that_belongs_to_them
                 WorkStatus::remote_access));
     BOOST_TEST((link.write(link.connect(region), region.dirty_rkey, 0, bytes.data(), 8) ==
                 WorkStatus::remote_access));
-    BOOST_TEST((link.read(link.connect(region), region.dirty_rkey, 0, bytes.data(), 4096) == WorkStatus::success));
+    BOOST_TEST(
+        (link.read(link.connect(region), region.dirty_rkey, 0, bytes.data(), 4096) == WorkStatus::success));
 }
 
 // A capsule is executed behind the READs that came before it, however many slices those take.

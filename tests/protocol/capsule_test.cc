@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Capsules of every length, version, opcode and role; each is answered with a status, and the connection goes on.
+// Capsules of every length, version, opcode and role; each is answered with a status, and the connection goes
+// on.
 #define BOOST_TEST_MODULE capsule_protocol
 #include <boost/test/data/test_case.hpp>
 
@@ -37,7 +38,8 @@ Frame operator+(Frame frame, const Part& part) {
 
 Frame free_capsule(const std::vector<std::pair<uint32_t, uint32_t>>& ranges) {
     Frame frame = header_of(1, static_cast<uint32_t>(ranges.size()));
-    for (const auto& [first, count] : ranges) frame = frame + capsule::PageRange{.first_page = first, .page_count = count};
+    for (const auto& [first, count] : ranges)
+        frame = frame + capsule::PageRange{.first_page = first, .page_count = count};
     return frame;
 }
 
@@ -78,7 +80,9 @@ struct BadCapsule {
     Status status;
     Role role = Role::write;
 };
-std::ostream& operator<<(std::ostream& out, const BadCapsule& c) { return out << c.name; }
+std::ostream& operator<<(std::ostream& out, const BadCapsule& c) {
+    return out << c.name;
+}
 
 std::vector<BadCapsule> bad_capsules() {
     std::vector<BadCapsule> cases = {
@@ -93,7 +97,8 @@ std::vector<BadCapsule> bad_capsules() {
         {"FREE with too high a count", header_of(1, 2) + capsule::PageRange{}, Status::bad_length},
         {"FREE with too low a count", header_of(1, 0) + capsule::PageRange{}, Status::bad_length},
         {"FREE whose length overflows", header_of(1, 0x20000000), Status::bad_length},
-        {"FREE whose length overflows to one range", header_of(1, 0x20000001) + capsule::PageRange{}, Status::bad_length},
+        {"FREE whose length overflows to one range", header_of(1, 0x20000001) + capsule::PageRange{},
+         Status::bad_length},
         {"FREE of 2^32-1 ranges", header_of(1, 0xffffffff), Status::bad_length},
         {"FREE with half a range", header_of(1, 1) + uint32_t{0}, Status::bad_length},
         {"FREE beyond the end", free_capsule({{kPages, 1}}), Status::bad_range},
@@ -167,12 +172,17 @@ BOOST_AUTO_TEST_CASE(a_capsule_of_several_packets) {
     Fixture f({.mtu_bytes = 256});
     f.peer.exchange(f.peer.write_only(77 * 4096, {1}));
     std::vector<std::pair<uint32_t, uint32_t>> ranges;
-    for (uint32_t i = 0; i < 254; i++) ranges.emplace_back(i, 1);
+    for (uint32_t i = 0; i < 254; i++)
+        ranges.emplace_back(i, 1);
     const Frame bytes = free_capsule(ranges);  // 2048 bytes
     BOOST_REQUIRE(bytes.size() == kMaxMessageBytes);
     for (uint32_t i = 0; i < 8; i++) {
-        const Opcode opcode = i == 0 ? Opcode::rc_send_first : i == 7 ? Opcode::rc_send_last : Opcode::rc_send_middle;
-        f.peer.send({.opcode = opcode, .psn = 1 + i, .payload = Frame(bytes.begin() + i * 256, bytes.begin() + (i + 1) * 256),
+        const Opcode opcode = i == 0   ? Opcode::rc_send_first
+                              : i == 7 ? Opcode::rc_send_last
+                                       : Opcode::rc_send_middle;
+        f.peer.send({.opcode = opcode,
+                     .psn = 1 + i,
+                     .payload = Frame(bytes.begin() + i * 256, bytes.begin() + (i + 1) * 256),
                      .ack_request = i == 7});
     }
     const auto answers = f.peer.answers();
@@ -199,7 +209,8 @@ BOOST_AUTO_TEST_CASE(dirty_pages_are_counted_and_listed) {
         const auto& head = *reinterpret_cast<const capsule::DirtyRanges*>(listed.data());
         BOOST_REQUIRE(listed.size() == sizeof head + head.header.count * sizeof(capsule::PageRange));
         const auto* ranges = reinterpret_cast<const capsule::PageRange*>(&head + 1);
-        for (uint32_t i = 0; i < head.header.count; i++) found.emplace_back(ranges[i].first_page, ranges[i].page_count);
+        for (uint32_t i = 0; i < head.header.count; i++)
+            found.emplace_back(ranges[i].first_page, ranges[i].page_count);
         BOOST_REQUIRE(head.next_cursor > cursor);
         cursor = head.next_cursor;
     }

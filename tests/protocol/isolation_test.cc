@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What one connection does must not starve, fail or spoil another; and nothing that goes leaves frames behind.
+// What one connection does must not starve, fail or spoil another; and nothing that goes leaves frames
+// behind.
 #define BOOST_TEST_MODULE isolation_protocol
 #include "datapath/capsule.h"
 #include "tests/protocol/peer_fixture.h"
@@ -26,14 +27,16 @@ Frame free_capsule(uint32_t first, uint32_t count) {
 }
 
 void post_send(Loopback& link, const Loopback::Pair& pair, const Frame& message) {
-    BOOST_REQUIRE(roce::post_send(*link.client, *pair.client, 0, reinterpret_cast<const std::byte*>(message.data()),
+    BOOST_REQUIRE(roce::post_send(*link.client, *pair.client, 0,
+                                  reinterpret_cast<const std::byte*>(message.data()),
                                   static_cast<uint32_t>(message.size())));
 }
 
 void fill(Loopback& link, const Loopback::Pair& pair, const memory::Region& region) {
     const Bytes megabyte = pattern(1 << 20, 1);
     for (uint64_t at = 0; at < region.size_bytes; at += megabyte.size())
-        BOOST_REQUIRE(link.write(pair, region.data_rkey, at, megabyte.data(), 1 << 20) == WorkStatus::success);
+        BOOST_REQUIRE(link.write(pair, region.data_rkey, at, megabyte.data(), 1 << 20) ==
+                      WorkStatus::success);
     BOOST_REQUIRE(region.present == region.page_count);
 }
 
@@ -95,7 +98,8 @@ BOOST_AUTO_TEST_CASE(many_long_reads_share_the_port) {
     Loopback link({.ack_timeout = 0});
     auto& region = link.make_region("r", 8 << 20);
     std::vector<Loopback::Pair> pairs;
-    for (uint32_t i = 0; i < 12; i++) pairs.push_back(link.connect(region));
+    for (uint32_t i = 0; i < 12; i++)
+        pairs.push_back(link.connect(region));
     fill(link, pairs[0], region);
     Counting counting;
     link.client->completions = &counting;
@@ -106,14 +110,17 @@ BOOST_AUTO_TEST_CASE(many_long_reads_share_the_port) {
         BOOST_REQUIRE(roce::post_read(*link.client, *pair.client, 0, region.data_rkey, 0,
                                       reinterpret_cast<std::byte*>(in.data()), 8 << 20));
     }
-    while (counting.done.empty()) link.poll();
+    while (counting.done.empty())
+        link.poll();
     for (size_t i = 0; i < pairs.size(); i++) {  // each has most of its 2048 responses when the first is done
         const Qp& qp = *pairs[i].client;
-        const uint32_t received = counting.done[&qp] == 1 ? 2048 : roce::psn_distance(start[i], qp.requester.unacked_psn);
+        const uint32_t received =
+            counting.done[&qp] == 1 ? 2048 : roce::psn_distance(start[i], qp.requester.unacked_psn);
         BOOST_TEST(received > 1500U);
     }
     BOOST_REQUIRE(link.poll_until([&] {
-        return std::all_of(pairs.begin(), pairs.end(), [&](const auto& p) { return counting.done[p.client] == 1; });
+        return std::all_of(pairs.begin(), pairs.end(),
+                           [&](const auto& p) { return counting.done[p.client] == 1; });
     }));
     BOOST_TEST(!counting.failed);
     BOOST_TEST(dropped(*link.server, DropReason::tx_full) == 0U);
@@ -125,8 +132,10 @@ BOOST_AUTO_TEST_CASE(long_reads_do_not_cost_others_their_acknowledgements) {
     Loopback link({.ack_timeout = 0});
     auto& region = link.make_region("r", 8 << 20);
     std::vector<Loopback::Pair> readers, writers;
-    for (uint32_t i = 0; i < 6; i++) readers.push_back(link.connect(region));
-    for (uint32_t i = 0; i < 6; i++) writers.push_back(link.connect(region));
+    for (uint32_t i = 0; i < 6; i++)
+        readers.push_back(link.connect(region));
+    for (uint32_t i = 0; i < 6; i++)
+        writers.push_back(link.connect(region));
     fill(link, readers[0], region);
     Counting counting;
     link.client->completions = &counting;
@@ -138,25 +147,29 @@ BOOST_AUTO_TEST_CASE(long_reads_do_not_cost_others_their_acknowledgements) {
     uint32_t posted = 0;
     BOOST_REQUIRE(link.poll_until([&] {
         uint32_t done = 0;
-        for (const auto& pair : writers) done += counting.done[pair.client];
+        for (const auto& pair : writers)
+            done += counting.done[pair.client];
         if (done == posted && posted < 600)
             for (const auto& pair : writers) {
-                roce::post_write(*link.client, *pair.client, 0, region.data_rkey, (posted % 2048) * kPageBytes,
-                                 reinterpret_cast<const std::byte*>(out.data()), 4096);
+                roce::post_write(*link.client, *pair.client, 0, region.data_rkey,
+                                 (posted % 2048) * kPageBytes, reinterpret_cast<const std::byte*>(out.data()),
+                                 4096);
                 posted++;
             }
         return posted == 600 && done == posted;
     }));
     BOOST_REQUIRE(link.poll_until([&] {
-        return std::all_of(readers.begin(), readers.end(), [&](const auto& p) { return counting.done[p.client] == 1; });
+        return std::all_of(readers.begin(), readers.end(),
+                           [&](const auto& p) { return counting.done[p.client] == 1; });
     }));
     BOOST_TEST(!counting.failed);
     BOOST_TEST(dropped(*link.server, DropReason::tx_full) == 0U);
     link.client->completions = &link.log;
 }
 
-// FREE of a whole region is carried out in slices; READs and WRITEs of others go on, none of them dropped for want of room
-// among the frames that wait for a grace period. Another lcore is slow to pass a quiescent state.
+// FREE of a whole region is carried out in slices; READs and WRITEs of others go on, none of them dropped for
+// want of room among the frames that wait for a grace period. Another lcore is slow to pass a quiescent
+// state.
 BOOST_AUTO_TEST_CASE(a_huge_free_does_not_starve_others) {
     Loopback link({.frame_bytes = 160ULL << 20, .ack_timeout = 0});
     auto& region = link.make_region("r", 128 << 20);
@@ -182,7 +195,8 @@ BOOST_AUTO_TEST_CASE(a_huge_free_does_not_starve_others) {
         }
         return pair.client->responder.received.empty();  // no reply so far
     });
-    BOOST_TEST_MESSAGE(through << " READs and " << writes << " WRITEs of 16 pages during a FREE of 32768 pages");
+    BOOST_TEST_MESSAGE(through << " READs and " << writes
+                               << " WRITEs of 16 pages during a FREE of 32768 pages");
     rte_rcu_qsbr_thread_offline(link.server_rcu, 1);
     link.settle();
     BOOST_TEST(through > 20U);
@@ -248,10 +262,12 @@ BOOST_AUTO_TEST_CASE(a_region_deleted_under_its_connections) {
     Bytes in(8 << 20);
     const Bytes out = pattern(1 << 20, 7);
     link.log.entries.clear();
-    roce::post_read(*link.client, *reader.client, 1, region.data_rkey, 0, reinterpret_cast<std::byte*>(in.data()), 8 << 20);
+    roce::post_read(*link.client, *reader.client, 1, region.data_rkey, 0,
+                    reinterpret_cast<std::byte*>(in.data()), 8 << 20);
     roce::post_write(*link.client, *writer.client, 2, region.data_rkey, 100,
                      reinterpret_cast<const std::byte*>(out.data()), 1 << 20);
-    for (int i = 0; i < 6; i++) link.poll();
+    for (int i = 0; i < 6; i++)
+        link.poll();
     BOOST_REQUIRE(link.log.entries.empty());
     const uint32_t rkey = region.data_rkey;
     // The engine's thread is this one: it cannot pass a quiescent state while destroy() waits for it.
@@ -260,7 +276,8 @@ BOOST_AUTO_TEST_CASE(a_region_deleted_under_its_connections) {
     rte_rcu_qsbr_thread_online(link.server_rcu, 0);
 
     BOOST_REQUIRE(link.wait_completions(2));
-    for (const auto& entry : link.log.entries) BOOST_TEST(entry.status == WorkStatus::remote_access);
+    for (const auto& entry : link.log.entries)
+        BOOST_TEST(entry.status == WorkStatus::remote_access);
     BOOST_TEST(link.read(idle, rkey, 0, in.data(), 64) == WorkStatus::remote_access);
     BOOST_TEST(link.write(bystander, other.data_rkey, 0, out.data(), 4096) == WorkStatus::success);
     link.settle();
@@ -276,10 +293,13 @@ BOOST_AUTO_TEST_CASE(a_connection_closed_in_the_middle_of_everything_leaves_noth
     for (int i = 0; i < 60; i++) {
         const auto pair = link.connect(region);
         const auto* from = reinterpret_cast<const std::byte*>(out.data());
-        roce::post_write(*link.client, *pair.client, 1, region.data_rkey, link.random() % 4096, from, 1 << 20);
-        roce::post_read(*link.client, *pair.client, 2, region.data_rkey, 0, reinterpret_cast<std::byte*>(in.data()), 1 << 20);
+        roce::post_write(*link.client, *pair.client, 1, region.data_rkey, link.random() % 4096, from,
+                         1 << 20);
+        roce::post_read(*link.client, *pair.client, 2, region.data_rkey, 0,
+                        reinterpret_cast<std::byte*>(in.data()), 1 << 20);
         post_send(link, pair, free_capsule(0, 2048));
-        for (uint64_t polls = link.random() % (i < 30 ? 40 : 200); polls != 0; polls--) link.poll();
+        for (uint64_t polls = link.random() % (i < 30 ? 40 : 200); polls != 0; polls--)
+            link.poll();
         link.disconnect(pair);
         link.settle();
         BOOST_REQUIRE_EQUAL(region.present, present_pages(region));
@@ -295,15 +315,22 @@ BOOST_AUTO_TEST_CASE(a_connection_closed_in_the_middle_of_everything_leaves_noth
 BOOST_AUTO_TEST_CASE(a_corrupt_packet_leaves_no_crc_behind) {
     PeerFixture f({.mtu_bytes = 1024});
     const Bytes bytes = pattern(4096, 1);
-    const auto part = [&](size_t from, size_t to) { return Frame(bytes.begin() + long(from), bytes.begin() + long(to)); };
-    f.expect_silence(f.peer.exchange({.opcode = Opcode::rc_write_first, .psn = 0, .reth = {0, f.peer.rkey, 1024 + 500},
-                                      .payload = part(0, 1024), .ack_request = false}));
+    const auto part = [&](size_t from, size_t to) {
+        return Frame(bytes.begin() + long(from), bytes.begin() + long(to));
+    };
+    f.expect_silence(f.peer.exchange({.opcode = Opcode::rc_write_first,
+                                      .psn = 0,
+                                      .reth = {0, f.peer.rkey, 1024 + 500},
+                                      .payload = part(0, 1024),
+                                      .ack_request = false}));
     // Claims to go on for longer than the message does: looked at, copied, and thrown away.
     Request corrupt{.opcode = Opcode::rc_write_last, .psn = 1, .payload = pattern(500, 99)};
     corrupt.damage = [](Frame& frame, const Request::Layout& at) { frame[at.payload] ^= 1; };
     f.expect_silence(f.peer.exchange(corrupt));
-    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_last, .psn = 1, .payload = part(1024, 1524)}), 1, 1);
-    // Whole blocks: the first attempt is corrupt, the second comes in other pieces as a new message over the same page.
+    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_last, .psn = 1, .payload = part(1024, 1524)}), 1,
+                 1);
+    // Whole blocks: the first attempt is corrupt, the second comes in other pieces as a new message over the
+    // same page.
     f.peer.psn = 2;
     Request whole = f.peer.write_only(0, part(0, 1024));
     whole.damage = corrupt.damage;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Two server engines on two lcores share hot pages: no page is torn, no store is lost, and every frame is accounted for.
+// Two server engines on two lcores share hot pages: no page is torn, no store is lost, and every frame is
+// accounted for.
 #define BOOST_TEST_MODULE lcores_protocol
 #include <boost/test/unit_test.hpp>
 #include <deque>
@@ -82,8 +83,8 @@ struct Worker final : roce::CompletionSink {
         Lane& lane = lanes[cookie];
         lane.doing = Lane::Doing::free;
         lane.replied = false;
-        return roce::post_send(*engine, *lane.pair.client, cookie, reinterpret_cast<const std::byte*>(&request),
-                               sizeof request);
+        return roce::post_send(*engine, *lane.pair.client, cookie,
+                               reinterpret_cast<const std::byte*>(&request), sizeof request);
     }
     void post_random(uint64_t cookie, uint32_t rkey, uint64_t pages) {
         Lane& lane = lanes[cookie];
@@ -168,12 +169,14 @@ BOOST_AUTO_TEST_CASE(hot_pages_stored_read_and_freed_from_both) {
     bench.check();
 }
 
-// Different bytes of one page, stored from different lcores: neither store may undo the other. One side stores zeros, which
-// on an absent page take no frame; the other stores something, reads it back, and frees the page.
+// Different bytes of one page, stored from different lcores: neither store may undo the other. One side
+// stores zeros, which on an absent page take no frame; the other stores something, reads it back, and frees
+// the page.
 BOOST_AUTO_TEST_CASE(neighbouring_bytes_stored_from_both) {
     Bench bench;
     for (uint32_t worker = 0; worker < LcorePair::kLcores; worker++)
-        bench.workers[worker].lanes.push_back({.pair = bench.link.connect(bench.region, worker, 1 - worker, 4096)});
+        bench.workers[worker].lanes.push_back(
+            {.pair = bench.link.connect(bench.region, worker, 1 - worker, 4096)});
     constexpr uint32_t kRounds = 5'000;
     std::atomic<bool> stop = false;
     bench.link.run([&](uint32_t index) {

@@ -47,14 +47,16 @@ inline Bytes memory_of(const memory::Region& region, memory::FramePool& frames) 
     for (uint64_t page = 0; page < region.page_count; page++) {
         const memory::Pte pte = region.page_table[page].load();
         if (pte != memory::kAbsent)
-            std::memcpy(&bytes[page * memory::kPageBytes], frames.data(memory::pte_frame(pte)), memory::kPageBytes);
+            std::memcpy(&bytes[page * memory::kPageBytes], frames.data(memory::pte_frame(pte)),
+                        memory::kPageBytes);
     }
     return bytes;
 }
 
 inline uint64_t present_pages(const memory::Region& region) {
     uint64_t present = 0;
-    for (uint64_t page = 0; page < region.page_count; page++) present += region.page_table[page].load() != memory::kAbsent;
+    for (uint64_t page = 0; page < region.page_count; page++)
+        present += region.page_table[page].load() != memory::kAbsent;
     return present;
 }
 

@@ -42,7 +42,8 @@ struct PeerFixture {
 
     Bytes memory(uint64_t offset, size_t bytes) {
         const Bytes all = memory_of(region, *link.frames);
-        return {all.begin() + static_cast<ptrdiff_t>(offset), all.begin() + static_cast<ptrdiff_t>(offset + bytes)};
+        return {all.begin() + static_cast<ptrdiff_t>(offset),
+                all.begin() + static_cast<ptrdiff_t>(offset + bytes)};
     }
     const Qp& qp() const { return peer.qp; }
     const Counters& counters() const { return link.server->counters; }
@@ -55,7 +56,8 @@ struct PeerFixture {
 // Differs from page to page and from seed to seed, and is nowhere zero.
 inline Bytes pattern(size_t bytes, uint8_t seed) {
     Bytes result(bytes);
-    for (size_t i = 0; i < bytes; i++) result[i] = static_cast<uint8_t>(1 + (seed + i * 7 + i / 256) % 255);
+    for (size_t i = 0; i < bytes; i++)
+        result[i] = static_cast<uint8_t>(1 + (seed + i * 7 + i / 256) % 255);
     return result;
 }
 

@@ -12,7 +12,8 @@ namespace {
 
 constexpr size_t kGuardBytes = 16;
 constexpr uint8_t kGuard = 0xee;
-constexpr uint32_t kMaxCapsules = 4;  // fewer than kMessageSlots, so that posting one cannot fail for want of a slot
+constexpr uint32_t kMaxCapsules =
+    4;  // fewer than kMessageSlots, so that posting one cannot fail for want of a slot
 
 capsule::Header header_of(capsule::Opcode opcode, uint64_t cookie, uint32_t count) {
     capsule::Header header{};
@@ -25,8 +26,8 @@ capsule::Header header_of(capsule::Opcode opcode, uint64_t cookie, uint32_t coun
 
 }  // namespace
 
-RandomClient::RandomClient(Loopback& link, memory::Region& region, uint64_t begin, uint64_t end, Model& posted,
-                           Model& committed, const RandomLimits& limits)
+RandomClient::RandomClient(Loopback& link, memory::Region& region, uint64_t begin, uint64_t end,
+                           Model& posted, Model& committed, const RandomLimits& limits)
     : link_(link),
       region_(region),
       begin_(begin),
@@ -47,7 +48,8 @@ bool RandomClient::free_in_the_way(uint64_t offset, uint64_t bytes) const {
 
 void RandomClient::blur_reads(uint64_t offset, uint64_t bytes) {
     for (Op& op : outstanding_)
-        if (op.kind == Kind::read && overlaps(op, offset, bytes)) op.unknown.emplace_back(offset, offset + bytes);
+        if (op.kind == Kind::read && overlaps(op, offset, bytes))
+            op.unknown.emplace_back(offset, offset + bytes);
 }
 
 // As many short ones as long ones, by magnitude; often a round number.
@@ -100,22 +102,25 @@ bool RandomClient::post_write(Op op) {
     op.data.resize(op.bytes);
     const bool zeros = random() % 8 == 0;  // pages of zeros take no frame
     if (!zeros)
-        for (uint32_t i = 0; i < op.bytes; i++) op.data[i] = static_cast<uint8_t>(random() >> 7);
+        for (uint32_t i = 0; i < op.bytes; i++)
+            op.data[i] = static_cast<uint8_t>(random() >> 7);
     blur_reads(op.offset, op.bytes);
     posted_.write(op.offset, op.data.data(), op.bytes);
     outstanding_.push_back(std::move(op));
     const Op& kept = outstanding_.back();
     const auto* from = reinterpret_cast<const std::byte*>(kept.data.data());
-    BOOST_REQUIRE(random() % 4 == 0 ? roce::post_write_imm(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
-                                                           kept.offset, from, kept.bytes, 0x12345678)
-                                    : roce::post_write(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
-                                                       kept.offset, from, kept.bytes));
+    BOOST_REQUIRE(random() % 4 == 0
+                      ? roce::post_write_imm(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
+                                             kept.offset, from, kept.bytes, 0x12345678)
+                      : roce::post_write(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
+                                         kept.offset, from, kept.bytes));
     next_cookie_++;
     return true;
 }
 
 bool RandomClient::send(const void* capsule, uint32_t bytes, uint64_t cookie) {
-    return roce::post_send(*link_.client, *pair_.client, cookie, static_cast<const std::byte*>(capsule), bytes);
+    return roce::post_send(*link_.client, *pair_.client, cookie, static_cast<const std::byte*>(capsule),
+                           bytes);
 }
 
 bool RandomClient::post_free(Op op) {
@@ -135,7 +140,8 @@ bool RandomClient::post_free(Op op) {
     const auto count = static_cast<uint32_t>(behind - first);
     request.ranges[0] = {.first_page = middle, .page_count = static_cast<uint32_t>(behind) - middle};
     request.ranges[1] = {.first_page = middle, .page_count = 0};
-    request.ranges[2] = {.first_page = static_cast<uint32_t>(first), .page_count = count};  // some of them twice
+    request.ranges[2] = {.first_page = static_cast<uint32_t>(first),
+                         .page_count = count};  // some of them twice
     if (!send(&request, sizeof request, op.cookie)) return false;
     blur_reads(op.offset, op.bytes);
     posted_.clear(op.offset, op.bytes);
@@ -166,7 +172,8 @@ bool RandomClient::post_query(Op op) {
 }
 
 void RandomClient::check_read(const Op& op) const {
-    const bool guard = std::all_of(op.data.begin() + op.bytes, op.data.end(), [](uint8_t b) { return b == kGuard; });
+    const bool guard =
+        std::all_of(op.data.begin() + op.bytes, op.data.end(), [](uint8_t b) { return b == kGuard; });
     BOOST_REQUIRE_MESSAGE(guard, "a READ of " << op.bytes << " bytes wrote behind its buffer");
     if (std::memcmp(op.data.data(), op.expected.data(), op.bytes) == 0) return;
     for (uint32_t i = 0; i < op.bytes; i++) {
@@ -175,16 +182,20 @@ void RandomClient::check_read(const Op& op) const {
         const bool excused = std::any_of(op.unknown.begin(), op.unknown.end(), [&](const auto& range) {
             return at >= range.first && at < range.second;
         });
-        BOOST_REQUIRE_MESSAGE(excused, "READ of " << op.bytes << " bytes at " << op.offset << ": byte " << i << " is "
-                                                  << int(op.data[i]) << ", not " << int(op.expected[i]));
+        BOOST_REQUIRE_MESSAGE(excused, "READ of " << op.bytes << " bytes at " << op.offset << ": byte " << i
+                                                  << " is " << int(op.data[i]) << ", not "
+                                                  << int(op.expected[i]));
     }
 }
 
 void RandomClient::take_completion(uint64_t cookie, WorkStatus status) {
-    const auto op = std::find_if(outstanding_.begin(), outstanding_.end(), [](const Op& o) { return !o.completed; });
-    BOOST_REQUIRE_MESSAGE(op != outstanding_.end() && op->cookie == cookie, "completion out of order: " << cookie);
+    const auto op =
+        std::find_if(outstanding_.begin(), outstanding_.end(), [](const Op& o) { return !o.completed; });
+    BOOST_REQUIRE_MESSAGE(op != outstanding_.end() && op->cookie == cookie,
+                          "completion out of order: " << cookie);
     if (status != WorkStatus::success) {
-        const bool expected = status == WorkStatus::retry_exceeded || status == WorkStatus::rnr_retry_exceeded ||
+        const bool expected = status == WorkStatus::retry_exceeded ||
+                              status == WorkStatus::rnr_retry_exceeded ||
                               (failed_ && status == WorkStatus::flushed);
         BOOST_REQUIRE_MESSAGE(limits_.may_fail && expected, "operation " << cookie << " failed: " << status);
         failed_ = true;
@@ -224,16 +235,18 @@ void RandomClient::finish(std::deque<Op>::iterator op) {
 void RandomClient::check_results() {
     std::vector<CompletionLog::Entry> completions;
     completions.swap(completions_);
-    for (const auto& entry : completions) take_completion(entry.cookie, entry.status);
+    for (const auto& entry : completions)
+        take_completion(entry.cookie, entry.status);
     MessageRing& ring = pair_.client->responder.received;
-    while (!ring.empty()) take_reply(ring.at(ring.head++));
+    while (!ring.empty())
+        take_reply(ring.at(ring.head++));
 }
 
 void RandomClient::take_reply(const MessageRing::Message& message) {
     BOOST_REQUIRE(message.bytes >= sizeof(capsule::Header));
     const auto& header = *reinterpret_cast<const capsule::Header*>(message.data);
-    const auto op =
-        std::find_if(outstanding_.begin(), outstanding_.end(), [](const Op& o) { return o.kind >= Kind::free && !o.replied; });
+    const auto op = std::find_if(outstanding_.begin(), outstanding_.end(),
+                                 [](const Op& o) { return o.kind >= Kind::free && !o.replied; });
     BOOST_REQUIRE_MESSAGE(op != outstanding_.end() && static_cast<uint32_t>(op->cookie) == header.tag,
                           "a reply out of order, or a second one");
     BOOST_REQUIRE(header.status == 0);
@@ -252,15 +265,18 @@ void RandomClient::recover() {
     link_.settle();
     const Bytes actual = memory_of(region_, *link_.frames);
     std::vector<bool> allowed(end_ - begin_);
-    for (uint64_t at = begin_; at < end_; at++) allowed[at - begin_] = actual[at] == *committed_.at(at);
+    for (uint64_t at = begin_; at < end_; at++)
+        allowed[at - begin_] = actual[at] == *committed_.at(at);
     for (const Op& op : outstanding_) {
         if (op.kind != Kind::write && op.kind != Kind::free) continue;
         for (uint64_t at = op.offset; at < op.offset + op.bytes; at++)
-            if (actual[at] == (op.kind == Kind::free ? 0 : op.data[at - op.offset])) allowed[at - begin_] = true;
+            if (actual[at] == (op.kind == Kind::free ? 0 : op.data[at - op.offset]))
+                allowed[at - begin_] = true;
     }
     const auto wrong = std::find(allowed.begin(), allowed.end(), false);
-    BOOST_REQUIRE_MESSAGE(wrong == allowed.end(), "after a failure byte " << begin_ + (wrong - allowed.begin())
-                                                                          << " is neither old nor new");
+    BOOST_REQUIRE_MESSAGE(wrong == allowed.end(), "after a failure byte "
+                                                      << begin_ + (wrong - allowed.begin())
+                                                      << " is neither old nor new");
     committed_.write(begin_, &actual[begin_], end_ - begin_);
     posted_.write(begin_, &actual[begin_], end_ - begin_);
     outstanding_.clear();

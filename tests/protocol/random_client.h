@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One connection that does random things to its own stripe of a region, many at a time, and knows what must come of each.
+// One connection that does random things to its own stripe of a region, many at a time, and knows what must
+// come of each.
 //
-// What RC promises, and what is therefore checked: requests take effect in the order of posting, once; a READ sees all
-// WRITEs posted before it. What it does not: a READ (or a capsule, which is carried out some time after it has arrived)
-// may also see what is posted later, before it is complete; such bytes of a READ are not looked at.
+// What RC promises, and what is therefore checked: requests take effect in the order of posting, once; a READ
+// sees all WRITEs posted before it. What it does not: a READ (or a capsule, which is carried out some time
+// after it has arrived) may also see what is posted later, before it is complete; such bytes of a READ are
+// not looked at.
 #pragma once
 
 #include <deque>
@@ -28,10 +30,10 @@ struct Tally {
 
 class RandomClient {
   public:
-    // All clients of a region share both models: `posted` is what will be when all that is posted is done, `committed` what
-    // is known to be done.
-    RandomClient(Loopback& link, memory::Region& region, uint64_t begin, uint64_t end, Model& posted, Model& committed,
-                 const RandomLimits& limits);
+    // All clients of a region share both models: `posted` is what will be when all that is posted is done,
+    // `committed` what is known to be done.
+    RandomClient(Loopback& link, memory::Region& region, uint64_t begin, uint64_t end, Model& posted,
+                 Model& committed, const RandomLimits& limits);
 
     bool post_one();  // false: no room, or an outstanding FREE is in the way
     // From within the poll loop; looked at by check_results().
@@ -41,7 +43,8 @@ class RandomClient {
     bool failed() const { return failed_; }
     const Qp* qp() const { return pair_.client; }
 
-    // After a failure: what was outstanding is done or not, byte by byte, and nothing else; then a new connection.
+    // After a failure: what was outstanding is done or not, byte by byte, and nothing else; then a new
+    // connection.
     void recover();
 
     Tally tally;
@@ -56,8 +59,8 @@ class RandomClient {
         Bytes data;      // WRITE: source; READ: destination and a guard behind it
         Bytes expected;  // READ
         std::vector<std::pair<uint64_t, uint64_t>> unknown;  // READ: [from, to) that later operations change
-        bool completed = false;  // acknowledged, or failed
-        bool replied = false;    // capsules: the reply may overtake the acknowledgement
+        bool completed = false;                              // acknowledged, or failed
+        bool replied = false;  // capsules: the reply may overtake the acknowledgement
     };
 
     bool overlaps(const Op& op, uint64_t offset, uint64_t bytes) const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Random operations over a link that loses, repeats, swaps, delays and corrupts packets, compared with plain memory.
-// Quick by default; LAGAN_TEST_LONG=1 runs for millions of operations. The timers run on real time, so that a seed repeats
-// the operations and the disturbance, but not the last detail of every retransmission.
+// Random operations over a link that loses, repeats, swaps, delays and corrupts packets, compared with plain
+// memory. Quick by default; LAGAN_TEST_LONG=1 runs for millions of operations. The timers run on real time,
+// so that a seed repeats the operations and the disturbance, but not the last detail of every retransmission.
 #define BOOST_TEST_MODULE random_protocol
 #include <boost/test/unit_test.hpp>
 
@@ -46,7 +46,8 @@ void run_operations(Loopback& link, Router& router, uint32_t operations) {
         for (const auto& client : router.clients) {
             client->check_results();
             if (client->failed()) client->recover();
-            for (uint64_t tries = link.random() % 4; tries != 0 && left != 0; tries--) left -= client->post_one();
+            for (uint64_t tries = link.random() % 4; tries != 0 && left != 0; tries--)
+                left -= client->post_one();
         }
         return left == 0 && std::all_of(router.clients.begin(), router.clients.end(), [](const auto& client) {
                    return client->idle() && !client->failed();
@@ -58,8 +59,8 @@ void run_operations(Loopback& link, Router& router, uint32_t operations) {
 void check_memory(Loopback& link, const memory::Region& region, const Model& committed) {
     const test::Bytes actual = test::memory_of(region, *link.frames);
     for (uint64_t at = 0; at < region.size_bytes; at++)
-        BOOST_REQUIRE_MESSAGE(actual[at] == *committed.at(at), "byte " << at << " is " << int(actual[at]) << ", not "
-                                                                       << int(*committed.at(at)));
+        BOOST_REQUIRE_MESSAGE(actual[at] == *committed.at(at), "byte " << at << " is " << int(actual[at])
+                                                                       << ", not " << int(*committed.at(at)));
     for (uint64_t page = 0; page < region.page_count; page++)
         BOOST_REQUIRE_MESSAGE(!committed.changed(page) || region.active->is_marked(page),
                               "page " << page << " has changed and is not in the dirty list");
@@ -85,30 +86,34 @@ void check_counters(Loopback& link, const Router& router, const Round& round) {
         BOOST_TEST(server.capsules == sum.frees);
     }
     BOOST_TEST(server.capsule_errors == 0U);
-    for (uint64_t refusals : server.refusals) BOOST_TEST(refusals == 0U);
-    for (uint64_t refusals : link.client->counters.refusals) BOOST_TEST(refusals == 0U);
+    for (uint64_t refusals : server.refusals)
+        BOOST_TEST(refusals == 0U);
+    for (uint64_t refusals : link.client->counters.refusals)
+        BOOST_TEST(refusals == 0U);
     BOOST_TEST(server.rx_packets == link.to_server->delivered);
     BOOST_TEST(link.client->counters.rx_packets == link.to_client->delivered);
     for (const Engine* engine : {link.server.get(), link.client.get()}) {
         for (DropReason reason : {DropReason::no_mbuf, DropReason::retire_full, DropReason::tx_full,
                                   DropReason::ring_full_punt, DropReason::bad_qkey})
-            BOOST_TEST(dropped(*engine, reason) == 0U, drop_reason_name(reason) << " " << dropped(*engine, reason));
+            BOOST_TEST(dropped(*engine, reason) == 0U, drop_reason_name(reason)
+                                                           << " " << dropped(*engine, reason));
         if (round.to_server.corrupt_ppm + round.to_client.corrupt_ppm == 0)
             BOOST_TEST(dropped(*engine, DropReason::icrc) == 0U);
     }
-    BOOST_TEST_MESSAGE("  " << sum.reads << " reads, " << sum.writes << " writes, " << sum.frees << " capsules, "
-                            << sum.failures << " failures; " << server.duplicates << " duplicates, "
-                            << link.client->counters.retransmits << " retransmits, " << link.client->counters.timeouts
-                            << " timeouts, " << server.rx_packets << " packets in, " << server.tx_packets << " out");
+    BOOST_TEST_MESSAGE("  " << sum.reads << " reads, " << sum.writes << " writes, " << sum.frees
+                            << " capsules, " << sum.failures << " failures; " << server.duplicates
+                            << " duplicates, " << link.client->counters.retransmits << " retransmits, "
+                            << link.client->counters.timeouts << " timeouts, " << server.rx_packets
+                            << " packets in, " << server.tx_packets << " out");
 }
 
 void run(const Round& round) {
     const LoopbackOptions& o = round.link;
-    BOOST_TEST_MESSAGE("MTU " << o.mtu_bytes << (o.ipv6 ? " IPv6" : " IPv4") << (o.server_linear ? " linear" : " chained")
-                              << " PSN " << o.psn << " drop/duplicate/reorder/corrupt/ghost ppm "
-                              << round.to_server.drop_ppm << '/' << round.to_server.duplicate_ppm << '/'
-                              << round.to_server.reorder_ppm << '/' << round.to_server.corrupt_ppm << '/'
-                              << round.to_server.ghost_ppm);
+    BOOST_TEST_MESSAGE("MTU " << o.mtu_bytes << (o.ipv6 ? " IPv6" : " IPv4")
+                              << (o.server_linear ? " linear" : " chained") << " PSN " << o.psn
+                              << " drop/duplicate/reorder/corrupt/ghost ppm " << round.to_server.drop_ppm
+                              << '/' << round.to_server.duplicate_ppm << '/' << round.to_server.reorder_ppm
+                              << '/' << round.to_server.corrupt_ppm << '/' << round.to_server.ghost_ppm);
     Loopback link(o);
     memory::Region& region = link.make_region("random", kRegionBytes);
     Model posted(kRegionBytes), committed(kRegionBytes);
@@ -118,8 +123,9 @@ void run(const Round& round) {
     uint64_t begin = 0;
     for (uint32_t i = 0; i < round.clients; i++) {
         const uint64_t rest = kRegionBytes - begin;
-        const uint64_t end = i + 1 == round.clients ? kRegionBytes
-                                                    : begin + rest / (round.clients - i) / 2 + link.random() % (rest / 4);
+        const uint64_t end = i + 1 == round.clients
+                                 ? kRegionBytes
+                                 : begin + rest / (round.clients - i) / 2 + link.random() % (rest / 4);
         router.clients.push_back(
             std::make_unique<RandomClient>(link, region, begin, end, posted, committed, round.limits));
         begin = end;
@@ -128,7 +134,8 @@ void run(const Round& round) {
     link.to_client->disturbance = round.to_client;
     run_operations(link, router, round.operations);
     link.to_server->disturbance = link.to_client->disturbance = {};
-    for (int i = 0; i < 300; i++) link.poll();  // the last ghosts
+    for (int i = 0; i < 300; i++)
+        link.poll();  // the last ghosts
     link.settle();
     check_memory(link, region, committed);
     check_counters(link, router, round);
@@ -143,7 +150,11 @@ Disturbance random_disturbance(std::mt19937_64& random) {
         constexpr uint32_t kPpm[] = {0, 0, 1'000, 10'000, 50'000, 100'000, 200'000};
         return kPpm[random() % std::size(kPpm)];
     };
-    return {.drop_ppm = ppm(), .duplicate_ppm = ppm(), .reorder_ppm = ppm(), .corrupt_ppm = ppm(), .ghost_ppm = ppm()};
+    return {.drop_ppm = ppm(),
+            .duplicate_ppm = ppm(),
+            .reorder_ppm = ppm(),
+            .corrupt_ppm = ppm(),
+            .ghost_ppm = ppm()};
 }
 
 LoopbackOptions random_link(std::mt19937_64& random) {
@@ -178,7 +189,9 @@ BOOST_AUTO_TEST_CASE(undisturbed) {
 BOOST_AUTO_TEST_CASE(disturbed_a_little) {
     std::mt19937_64 random = test::seeded_random();
     for (uint32_t ppm : {1'000U, 10'000U}) {
-        Round round{.link = random_link(random), .to_server = all_of(ppm), .to_client = all_of(ppm),
+        Round round{.link = random_link(random),
+                    .to_server = all_of(ppm),
+                    .to_client = all_of(ppm),
                     .operations = long_run() ? 100'000U : 600U};
         round.link.initiator_depth = round.link.responder_resources;
         run(round);
@@ -188,20 +201,24 @@ BOOST_AUTO_TEST_CASE(disturbed_a_little) {
 BOOST_AUTO_TEST_CASE(disturbed_in_many_ways) {
     std::mt19937_64 random = test::seeded_random();
     for (int i = 0; i < (long_run() ? 200 : 6); i++) {
-        Round round{.link = random_link(random), .to_server = random_disturbance(random),
-                    .to_client = random_disturbance(random), .operations = long_run() ? 5'000U : 150U};
+        Round round{.link = random_link(random),
+                    .to_server = random_disturbance(random),
+                    .to_client = random_disturbance(random),
+                    .operations = long_run() ? 5'000U : 150U};
         round.link.initiator_depth = round.link.responder_resources;
         round.limits.max_bytes = 256 << 10;
         run(round);
     }
 }
 
-// With the protocol's seven retries a fifth of everything lost ends connections: what was outstanding is then done or not,
-// nothing else, and the next connection goes on.
+// With the protocol's seven retries a fifth of everything lost ends connections: what was outstanding is then
+// done or not, nothing else, and the next connection goes on.
 BOOST_AUTO_TEST_CASE(connections_that_fail) {
     std::mt19937_64 random = test::seeded_random();
     for (int i = 0; i < (long_run() ? 200 : 4); i++) {
-        Round round{.link = random_link(random), .to_server = all_of(200'000), .to_client = all_of(200'000),
+        Round round{.link = random_link(random),
+                    .to_server = all_of(200'000),
+                    .to_client = all_of(200'000),
                     .operations = long_run() ? 2'000U : 80U};
         round.link.initiator_depth = round.link.responder_resources;
         round.link.retry_count = static_cast<uint8_t>(random() % 8);

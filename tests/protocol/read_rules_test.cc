@@ -12,14 +12,16 @@ using roce::psn_add;
 namespace data = boost::unit_test::data;
 
 // The responses of one READ from `psn` on, FIRST or ONLY at the start; returns their bytes.
-static Bytes check_responses(const std::vector<Answer>& answers, size_t from, size_t count, uint32_t psn, uint32_t msn) {
+static Bytes check_responses(const std::vector<Answer>& answers, size_t from, size_t count, uint32_t psn,
+                             uint32_t msn) {
     Bytes bytes;
     BOOST_REQUIRE(answers.size() >= from + count);
     for (size_t i = 0; i < count; i++) {
         const Answer& answer = answers[from + i];
         const bool first = i == 0, last = i + 1 == count;
-        const Opcode expected = first ? (last ? Opcode::rc_read_response_only : Opcode::rc_read_response_first)
-                                      : (last ? Opcode::rc_read_response_last : Opcode::rc_read_response_middle);
+        const Opcode expected =
+            first ? (last ? Opcode::rc_read_response_only : Opcode::rc_read_response_first)
+                  : (last ? Opcode::rc_read_response_last : Opcode::rc_read_response_middle);
         BOOST_TEST(answer.opcode == expected);
         BOOST_TEST(answer.psn == psn_add(psn, static_cast<uint32_t>(i)));
         if (first || last) {
@@ -37,7 +39,8 @@ struct Filled : PeerFixture {
         content = pattern(bytes, 9);
         const uint32_t mtu = link.options.mtu_bytes;
         for (uint32_t at = 0; at < bytes; at += mtu) {
-            Request request = peer.write_only(at, {content.begin() + at, content.begin() + std::min(bytes, at + mtu)});
+            Request request =
+                peer.write_only(at, {content.begin() + at, content.begin() + std::min(bytes, at + mtu)});
             request.ack_request = false;
             peer.exchange(request);
         }
@@ -51,7 +54,8 @@ struct Filled : PeerFixture {
 };
 
 BOOST_DATA_TEST_CASE(a_read_takes_as_many_psns_as_it_has_responses,
-                     data::make({1U, 255U, 256U, 257U, 512U, 513U, 5000U}) * data::make({false, true}), bytes, linear) {
+                     data::make({1U, 255U, 256U, 257U, 512U, 513U, 5000U}) * data::make({false, true}), bytes,
+                     linear) {
     Filled f({.mtu_bytes = 256, .server_linear = linear, .psn = 0xfffeff});
     const uint32_t psn = f.peer.psn;
     const auto answers = f.peer.exchange(f.peer.read(4000, bytes));
@@ -134,7 +138,8 @@ BOOST_AUTO_TEST_CASE(a_duplicate_read_is_executed_again_from_any_of_its_packets)
         again.reth.length -= 256 * from;
         const auto answers = f.peer.exchange(again);
         BOOST_REQUIRE_EQUAL(answers.size(), 4 - from);
-        BOOST_TEST(check_responses(answers, 0, 4 - from, again.psn, msn) == f.part(100 + 256 * from, 1000 - 256 * from));
+        BOOST_TEST(check_responses(answers, 0, 4 - from, again.psn, msn) ==
+                   f.part(100 + 256 * from, 1000 - 256 * from));
     }
     BOOST_TEST(f.counters().reads == 1U);
     BOOST_TEST(f.counters().duplicates == 4U);
@@ -155,14 +160,18 @@ BOOST_AUTO_TEST_CASE(all_reads_again_when_the_requester_goes_back) {
     const uint32_t psn = f.peer.psn;
     const auto msn = uint32_t(f.messages);
     std::vector<Request> reads;
-    for (uint32_t i = 0; i < 5; i++) reads.push_back(f.peer.read(i * 1000, 600));
-    for (const Request& read : reads) f.peer.send(read);
+    for (uint32_t i = 0; i < 5; i++)
+        reads.push_back(f.peer.read(i * 1000, 600));
+    for (const Request& read : reads)
+        f.peer.send(read);
     f.peer.answers();
-    for (const Request& read : reads) f.peer.send(read);
+    for (const Request& read : reads)
+        f.peer.send(read);
     const auto answers = f.peer.answers();
     BOOST_REQUIRE_EQUAL(answers.size(), 15U);
     for (uint32_t i = 0; i < 5; i++)
-        BOOST_TEST(check_responses(answers, i * 3, 3, psn_add(psn, i * 3), msn + 1 + i) == f.part(i * 1000, 600));
+        BOOST_TEST(check_responses(answers, i * 3, 3, psn_add(psn, i * 3), msn + 1 + i) ==
+                   f.part(i * 1000, 600));
 }
 
 struct BadDuplicate {
@@ -173,12 +182,12 @@ static std::ostream& operator<<(std::ostream& out, const BadDuplicate& bad) {
     return out << bad.psn_offset << ' ' << bad.va_offset << ' ' << bad.length << ' ' << bad.other_rkey;
 }
 static const BadDuplicate kBadDuplicates[] = {
-    {0, 0, 1001, false},    // longer
-    {0, 256, 744, false},   // other bytes
-    {1, 0, 1000, false},    // does not begin where that packet did
-    {1, 256, 745, false},   // ends behind
-    {0, 0, 0, false},       // nothing of something
-    {0, 0, 1000, true},     // another R_Key
+    {0, 0, 1001, false},   // longer
+    {0, 256, 744, false},  // other bytes
+    {1, 0, 1000, false},   // does not begin where that packet did
+    {1, 256, 745, false},  // ends behind
+    {0, 0, 0, false},      // nothing of something
+    {0, 0, 1000, true},    // another R_Key
 };
 BOOST_DATA_TEST_CASE(a_duplicate_read_of_other_bytes_is_refused, data::make(kBadDuplicates), bad) {
     Filled f({.mtu_bytes = 256});
@@ -195,7 +204,8 @@ BOOST_AUTO_TEST_CASE(a_duplicate_of_a_read_long_gone_is_dropped) {
     Filled f;
     const Request old = f.peer.read(0, 64);
     f.peer.exchange(old);
-    for (uint32_t i = 0; i < kMaxReadDepth; i++) f.peer.exchange(f.peer.read(64, 64));
+    for (uint32_t i = 0; i < kMaxReadDepth; i++)
+        f.peer.exchange(f.peer.read(64, 64));
     f.expect_silence(f.peer.exchange(old));
     BOOST_TEST(dropped(*f.link.server, DropReason::psn_invalid) == 1U);
     // One whose PSN was a WRITE's, too.
@@ -206,13 +216,15 @@ BOOST_AUTO_TEST_CASE(a_duplicate_of_a_read_long_gone_is_dropped) {
     BOOST_TEST(f.peer.exchange(f.peer.read(0, 64)).size() == 1U);
 }
 
-// A stray duplicate (the network repeats packets) makes old READs be answered again; a requester that has got all those
-// answers may meanwhile ask for as many new ones as were negotiated.
+// A stray duplicate (the network repeats packets) makes old READs be answered again; a requester that has got
+// all those answers may meanwhile ask for as many new ones as were negotiated.
 BOOST_AUTO_TEST_CASE(a_stray_duplicate_does_not_count_against_the_read_depth) {
     Filled f({.mtu_bytes = 256, .responder_resources = 4});
     std::vector<Request> old;
-    for (uint32_t i = 0; i < 4; i++) old.push_back(f.peer.read(i * 5000, 5000));
-    for (const Request& read : old) f.peer.send(read);
+    for (uint32_t i = 0; i < 4; i++)
+        old.push_back(f.peer.read(i * 5000, 5000));
+    for (const Request& read : old)
+        f.peer.send(read);
     BOOST_REQUIRE_EQUAL(f.peer.answers().size(), 80U);
 
     const auto msn = uint32_t(f.messages);
@@ -230,7 +242,8 @@ BOOST_AUTO_TEST_CASE(a_stray_duplicate_does_not_count_against_the_read_depth) {
                    f.part(i * 1000, 1000));
 }
 
-// Whoever asks again from the middle has all that comes before, and expects a FIRST (Linux ends the connection otherwise).
+// Whoever asks again from the middle has all that comes before, and expects a FIRST (Linux ends the
+// connection otherwise).
 BOOST_AUTO_TEST_CASE(a_repeated_read_that_has_not_been_answered_so_far_starts_anew) {
     Filled f({.mtu_bytes = 256});
     const Request read = f.peer.read(0, 60'000);
@@ -244,7 +257,8 @@ BOOST_AUTO_TEST_CASE(a_repeated_read_that_has_not_been_answered_so_far_starts_an
     again.reth.length -= 150 * 256;
     f.peer.send(again);
     const auto rest = f.peer.answers();
-    const auto start = std::find_if(rest.begin(), rest.end(), [&](const Answer& a) { return a.psn == again.psn; });
+    const auto start =
+        std::find_if(rest.begin(), rest.end(), [&](const Answer& a) { return a.psn == again.psn; });
     BOOST_REQUIRE(start != rest.end());
     BOOST_TEST(check_responses({start, rest.end()}, 0, 235 - 150, again.psn, uint32_t(f.messages) + 1) ==
                f.part(150 * 256, 60'000 - 150 * 256));
@@ -254,10 +268,12 @@ BOOST_AUTO_TEST_CASE(more_reads_than_negotiated_are_refused) {
     Filled f({.mtu_bytes = 256, .responder_resources = 4});
     const uint32_t psn = f.peer.psn;
     const auto msn = uint32_t(f.messages);
-    for (uint32_t i = 0; i < 5; i++) f.peer.send(f.peer.read(0, 5000));
+    for (uint32_t i = 0; i < 5; i++)
+        f.peer.send(f.peer.read(0, 5000));
     const auto answers = f.peer.answers();
     BOOST_REQUIRE_EQUAL(answers.size(), 81U);  // the four are answered, then comes the NAK
-    for (uint32_t i = 0; i < 4; i++) check_responses(answers, i * 20, 20, psn_add(psn, i * 20), msn + 1 + i);
+    for (uint32_t i = 0; i < 4; i++)
+        check_responses(answers, i * 20, 20, psn_add(psn, i * 20), msn + 1 + i);
     BOOST_TEST(int(answers[80].syndrome) == int(kInvalid));
     BOOST_TEST(answers[80].psn == psn_add(psn, 80));
     BOOST_TEST(answers[80].msn == msn + 4);
@@ -266,10 +282,12 @@ BOOST_AUTO_TEST_CASE(more_reads_than_negotiated_are_refused) {
 
 BOOST_AUTO_TEST_CASE(as_many_reads_as_negotiated_one_after_the_other) {
     Filled f({.mtu_bytes = 256, .responder_resources = 1});
-    for (uint32_t i = 0; i < 300; i++) BOOST_REQUIRE_EQUAL(f.peer.exchange(f.peer.read(i, 600)).size(), 3U);
+    for (uint32_t i = 0; i < 300; i++)
+        BOOST_REQUIRE_EQUAL(f.peer.exchange(f.peer.read(i, 600)).size(), 3U);
 }
 
-// The region goes while a READ is being answered: the NAK has the PSN of the response that could not be given.
+// The region goes while a READ is being answered: the NAK has the PSN of the response that could not be
+// given.
 BOOST_AUTO_TEST_CASE(an_error_half_way_is_a_nak_of_the_next_response) {
     Filled f({.mtu_bytes = 256});
     const Request read = f.peer.read(0, 60'000);
@@ -302,7 +320,8 @@ BOOST_AUTO_TEST_CASE(a_poisoned_page_is_refused_until_it_is_stored_again) {
     BOOST_TEST(refused(*f.link.server, Refusal::poisoned_page) == 1U);
 
     RawPeer other(f.link, f.region);
-    BOOST_TEST(int(other.exchange(other.write_only(2 * 4096, pattern(100, 1))).at(0).syndrome) == int(kOperation));
+    BOOST_TEST(int(other.exchange(other.write_only(2 * 4096, pattern(100, 1))).at(0).syndrome) ==
+               int(kOperation));
     RawPeer third(f.link, f.region);
     f.expect_ack(third.exchange(third.write_only(2 * 4096, pattern(4096, 1))), 0, 1);
     BOOST_TEST(third.exchange(third.read(2 * 4096, 4096)).at(0).payload == pattern(4096, 1));

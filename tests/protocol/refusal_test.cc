@@ -22,7 +22,9 @@ struct RefusalCase {
     std::vector<Request> packets;  // the last one is refused; the PSNs are filled in, `reth.rkey` unless set
     Role role = Role::write;
 };
-std::ostream& operator<<(std::ostream& out, const RefusalCase& c) { return out << c.name; }
+std::ostream& operator<<(std::ostream& out, const RefusalCase& c) {
+    return out << c.name;
+}
 
 Request packet(Opcode opcode, size_t bytes, RethFields reth = {}) {
     return {.opcode = opcode, .psn = 0, .reth = reth, .payload = pattern(bytes, 3), .ack_request = false};
@@ -30,7 +32,9 @@ Request packet(Opcode opcode, size_t bytes, RethFields reth = {}) {
 Request write_first(uint64_t va, uint32_t length) {
     return packet(Opcode::rc_write_first, kMtu, {va, 0, length});
 }
-Request read(uint64_t va, uint32_t length) { return packet(Opcode::rc_read_request, 0, {va, 0, length}); }
+Request read(uint64_t va, uint32_t length) {
+    return packet(Opcode::rc_read_request, 0, {va, 0, length});
+}
 
 const std::vector<RefusalCase> kCases = {
     // rule 10: the whole range at FIRST, safe from overflow
@@ -40,74 +44,141 @@ const std::vector<RefusalCase> kCases = {
     {"READ of the highest address", Refusal::out_of_range, kAccess, {read(~0ULL, 1)}},
     {"READ of 2 GiB", Refusal::out_of_range, kAccess, {read(0, 1U << 31)}},
     {"READ of more than 2 GiB", Refusal::message_length, kInvalid, {read(0, (1U << 31) + 1)}},
-    {"WRITE ONLY across the end", Refusal::out_of_range, kAccess,
+    {"WRITE ONLY across the end",
+     Refusal::out_of_range,
+     kAccess,
      {packet(Opcode::rc_write_only, 8, {kRegionBytes - 7, 0, 8})}},
-    {"WRITE ONLY that wraps", Refusal::out_of_range, kAccess,
+    {"WRITE ONLY that wraps",
+     Refusal::out_of_range,
+     kAccess,
      {packet(Opcode::rc_write_only, 1024, {~0ULL - 511, 0, 1024})}},
-    {"WRITE FIRST whose end is outside", Refusal::out_of_range, kAccess, {write_first(kRegionBytes - 4096, 4097)}},
+    {"WRITE FIRST whose end is outside",
+     Refusal::out_of_range,
+     kAccess,
+     {write_first(kRegionBytes - 4096, 4097)}},
     {"WRITE of more than 2 GiB", Refusal::message_length, kInvalid, {write_first(0, 0xffffffff)}},
     // rule 11: lengths
-    {"WRITE FIRST shorter than the MTU", Refusal::packet_length, kInvalid,
+    {"WRITE FIRST shorter than the MTU",
+     Refusal::packet_length,
+     kInvalid,
      {packet(Opcode::rc_write_first, 1020, {0, 0, 4096})}},
-    {"WRITE FIRST longer than the MTU", Refusal::packet_length, kInvalid,
+    {"WRITE FIRST longer than the MTU",
+     Refusal::packet_length,
+     kInvalid,
      {packet(Opcode::rc_write_first, 2048, {0, 0, 4096})}},
-    {"WRITE FIRST with a pad", Refusal::packet_length, kInvalid,
+    {"WRITE FIRST with a pad",
+     Refusal::packet_length,
+     kInvalid,
      {packet(Opcode::rc_write_first, 1023, {0, 0, 4096})}},
     {"WRITE FIRST that is all", Refusal::packet_length, kInvalid, {write_first(0, kMtu)}},
-    {"WRITE FIRST of nothing", Refusal::packet_length, kInvalid, {packet(Opcode::rc_write_first, 0, {0, 0, 0})}},
-    {"WRITE MIDDLE shorter than the MTU", Refusal::packet_length, kInvalid,
+    {"WRITE FIRST of nothing",
+     Refusal::packet_length,
+     kInvalid,
+     {packet(Opcode::rc_write_first, 0, {0, 0, 0})}},
+    {"WRITE MIDDLE shorter than the MTU",
+     Refusal::packet_length,
+     kInvalid,
      {write_first(0, 4096), packet(Opcode::rc_write_middle, 512)}},
-    {"WRITE MIDDLE where the LAST should be", Refusal::packet_length, kInvalid,
+    {"WRITE MIDDLE where the LAST should be",
+     Refusal::packet_length,
+     kInvalid,
      {write_first(0, 2048), packet(Opcode::rc_write_middle, 1024)}},
-    {"WRITE LAST of nothing", Refusal::message_length, kInvalid,
+    {"WRITE LAST of nothing",
+     Refusal::message_length,
+     kInvalid,
      {write_first(0, 2048), packet(Opcode::rc_write_last, 0)}},
-    {"WRITE LAST too short", Refusal::message_length, kInvalid,
+    {"WRITE LAST too short",
+     Refusal::message_length,
+     kInvalid,
      {write_first(0, 2048), packet(Opcode::rc_write_last, 1000)}},
-    {"WRITE LAST too long", Refusal::message_length, kInvalid,
+    {"WRITE LAST too long",
+     Refusal::message_length,
+     kInvalid,
      {write_first(0, 1500), packet(Opcode::rc_write_last, 1000)}},
-    {"WRITE LAST before its time", Refusal::message_length, kInvalid,
+    {"WRITE LAST before its time",
+     Refusal::message_length,
+     kInvalid,
      {write_first(0, 4096), packet(Opcode::rc_write_last, 1024)}},
-    {"WRITE LAST longer than the MTU", Refusal::packet_length, kInvalid,
+    {"WRITE LAST longer than the MTU",
+     Refusal::packet_length,
+     kInvalid,
      {write_first(0, 4096), packet(Opcode::rc_write_last, 3072)}},
-    {"WRITE ONLY longer than the MTU", Refusal::packet_length, kInvalid,
+    {"WRITE ONLY longer than the MTU",
+     Refusal::packet_length,
+     kInvalid,
      {packet(Opcode::rc_write_only, 2048, {0, 0, 2048})}},
-    {"WRITE ONLY longer than its RETH says", Refusal::message_length, kInvalid,
+    {"WRITE ONLY longer than its RETH says",
+     Refusal::message_length,
+     kInvalid,
      {packet(Opcode::rc_write_only, 64, {0, 0, 63})}},
-    {"WRITE ONLY shorter than its RETH says", Refusal::message_length, kInvalid,
+    {"WRITE ONLY shorter than its RETH says",
+     Refusal::message_length,
+     kInvalid,
      {packet(Opcode::rc_write_only_imm, 64, {0, 0, 65})}},
-    {"SEND FIRST shorter than the MTU", Refusal::packet_length, kInvalid, {packet(Opcode::rc_send_first, 512)}},
-    {"SEND LAST of nothing", Refusal::packet_length, kInvalid,
+    {"SEND FIRST shorter than the MTU",
+     Refusal::packet_length,
+     kInvalid,
+     {packet(Opcode::rc_send_first, 512)}},
+    {"SEND LAST of nothing",
+     Refusal::packet_length,
+     kInvalid,
      {packet(Opcode::rc_send_first, 1024), packet(Opcode::rc_send_last, 0)}},
     {"SEND ONLY longer than the MTU", Refusal::packet_length, kInvalid, {packet(Opcode::rc_send_only, 1028)}},
-    {"SEND longer than a capsule", Refusal::send_length, kInvalid,
-     {packet(Opcode::rc_send_first, 1024), packet(Opcode::rc_send_middle, 1024), packet(Opcode::rc_send_last, 1)}},
+    {"SEND longer than a capsule",
+     Refusal::send_length,
+     kInvalid,
+     {packet(Opcode::rc_send_first, 1024), packet(Opcode::rc_send_middle, 1024),
+      packet(Opcode::rc_send_last, 1)}},
     // rule 12: sequence of opcodes
     {"WRITE MIDDLE first", Refusal::opcode_sequence, kInvalid, {packet(Opcode::rc_write_middle, 1024)}},
     {"WRITE LAST first", Refusal::opcode_sequence, kInvalid, {packet(Opcode::rc_write_last, 10)}},
     {"WRITE LAST+imm first", Refusal::opcode_sequence, kInvalid, {packet(Opcode::rc_write_last_imm, 10)}},
     {"SEND MIDDLE first", Refusal::opcode_sequence, kInvalid, {packet(Opcode::rc_send_middle, 1024)}},
     {"SEND LAST first", Refusal::opcode_sequence, kInvalid, {packet(Opcode::rc_send_last, 10)}},
-    {"WRITE FIRST in a WRITE", Refusal::opcode_sequence, kInvalid, {write_first(0, 4096), write_first(0, 4096)}},
-    {"WRITE ONLY in a WRITE", Refusal::opcode_sequence, kInvalid,
+    {"WRITE FIRST in a WRITE",
+     Refusal::opcode_sequence,
+     kInvalid,
+     {write_first(0, 4096), write_first(0, 4096)}},
+    {"WRITE ONLY in a WRITE",
+     Refusal::opcode_sequence,
+     kInvalid,
      {write_first(0, 4096), packet(Opcode::rc_write_only, 10, {0, 0, 10})}},
-    {"SEND MIDDLE in a WRITE", Refusal::opcode_sequence, kInvalid,
+    {"SEND MIDDLE in a WRITE",
+     Refusal::opcode_sequence,
+     kInvalid,
      {write_first(0, 4096), packet(Opcode::rc_send_middle, 1024)}},
-    {"SEND ONLY in a WRITE", Refusal::opcode_sequence, kInvalid,
+    {"SEND ONLY in a WRITE",
+     Refusal::opcode_sequence,
+     kInvalid,
      {write_first(0, 4096), packet(Opcode::rc_send_only, 16)}},
     {"READ in a WRITE", Refusal::opcode_sequence, kInvalid, {write_first(0, 4096), read(0, 16)}},
-    {"WRITE MIDDLE in a SEND", Refusal::opcode_sequence, kInvalid,
+    {"WRITE MIDDLE in a SEND",
+     Refusal::opcode_sequence,
+     kInvalid,
      {packet(Opcode::rc_send_first, 1024), packet(Opcode::rc_write_middle, 1024)}},
-    {"READ in a SEND", Refusal::opcode_sequence, kInvalid, {packet(Opcode::rc_send_first, 1024), read(0, 16)}},
+    {"READ in a SEND",
+     Refusal::opcode_sequence,
+     kInvalid,
+     {packet(Opcode::rc_send_first, 1024), read(0, 16)}},
     // not served
     {"COMPARE_SWAP", Refusal::unsupported_opcode, kInvalid, {packet(Opcode::rc_compare_swap, 0)}},
     {"FETCH_ADD", Refusal::unsupported_opcode, kInvalid, {packet(Opcode::rc_fetch_add, 0)}},
     {"SEND with invalidate", Refusal::unsupported_opcode, kInvalid, {packet(Opcode::rc_send_only_inv, 16)}},
     // rights
-    {"READ of an unknown R_Key", Refusal::unknown_rkey, kAccess,
+    {"READ of an unknown R_Key",
+     Refusal::unknown_rkey,
+     kAccess,
      {packet(Opcode::rc_read_request, 0, {0, 0x13131313, 16})}},
-    {"WRITE by a reader", Refusal::access_right, kAccess, {packet(Opcode::rc_write_only, 16, {0, 0, 16})}, Role::read},
+    {"WRITE by a reader",
+     Refusal::access_right,
+     kAccess,
+     {packet(Opcode::rc_write_only, 16, {0, 0, 16})},
+     Role::read},
     {"whole-page WRITE by a reader", Refusal::access_right, kAccess, {write_first(0, 4096)}, Role::read},
-    {"WRITE by a recoverer", Refusal::access_right, kAccess, {packet(Opcode::rc_write_only, 16, {0, 0, 16})},
+    {"WRITE by a recoverer",
+     Refusal::access_right,
+     kAccess,
+     {packet(Opcode::rc_write_only, 16, {0, 0, 16})},
      Role::recover},
     {"READ without a role", Refusal::access_right, kAccess, {read(0, 16)}, Role::none},
 };
@@ -138,7 +209,10 @@ BOOST_DATA_TEST_CASE(refused_with_the_nak_that_belongs_to_it, data::make(kCases)
     again.psn = psn;
     if (again.reth.rkey == 0) again.reth.rkey = peer.rkey;
     f.expect(peer.exchange(again), c.nak, psn, 0);
-    Request good{.opcode = Opcode::rc_write_only, .psn = roce::psn_add(psn, 1), .reth = {0, peer.rkey, 4}, .payload = {1, 2, 3, 4}};
+    Request good{.opcode = Opcode::rc_write_only,
+                 .psn = roce::psn_add(psn, 1),
+                 .reth = {0, peer.rkey, 4},
+                 .payload = {1, 2, 3, 4}};
     f.expect_silence(peer.exchange(good));
     good.psn = 0xfffffe;
     f.expect_silence(peer.exchange(good));
@@ -181,7 +255,8 @@ BOOST_AUTO_TEST_CASE(a_message_refused_half_way_leaves_whole_pages) {
     f.peer.exchange(f.peer.write_only(4096, pattern(1024, 8)));
     const Bytes bytes = pattern(4096 + 2048, 2);
     for (uint32_t i = 0; i < 6; i++) {
-        Request request = packet(i == 0 ? Opcode::rc_write_first : Opcode::rc_write_middle, 0, {0, f.peer.rkey, 8192});
+        Request request =
+            packet(i == 0 ? Opcode::rc_write_first : Opcode::rc_write_middle, 0, {0, f.peer.rkey, 8192});
         request.payload.assign(bytes.begin() + i * kMtu, bytes.begin() + (i + 1) * kMtu);
         request.psn = 1 + i;
         f.expect_silence(f.peer.exchange(request));
@@ -197,7 +272,8 @@ BOOST_AUTO_TEST_CASE(a_message_refused_half_way_leaves_whole_pages) {
     BOOST_TEST(f.region.present == 2U);
 }
 
-// The refusal of a later request waits behind a READ's responses; an error of the READ itself comes first and is all.
+// The refusal of a later request waits behind a READ's responses; an error of the READ itself comes first and
+// is all.
 BOOST_AUTO_TEST_CASE(one_nak_only_when_a_read_fails_before_a_refusal_is_told) {
     PeerFixture f({.mtu_bytes = 256});
     f.peer.send(f.peer.read(0, 1 << 20));

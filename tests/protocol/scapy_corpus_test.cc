@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Scapy as an independent witness: it built and summed a packet of every opcode (tests/data/make_scapy_corpus.py), and we
-// read in each what it says there, ICRC included.
+// Scapy as an independent witness: it built and summed a packet of every opcode
+// (tests/data/make_scapy_corpus.py), and we read in each what it says there, ICRC included.
 #define BOOST_TEST_MODULE scapy_corpus_protocol
 #include <boost/test/unit_test.hpp>
 
-#include "datapath/roce/icrc.h"
 #include "datapath/roce/aeth.h"
+#include "datapath/roce/icrc.h"
 #include "tests/unit/pcap_reader.h"
 
 using namespace lagan;
@@ -21,7 +21,8 @@ static void check_headers(const Packet& packet, uint32_t number) {
     }
     if (info.immdt != roce::kNoHeader)
         BOOST_TEST(packet.extension<roce::ImmDt>(info.immdt).data == 0x1dd00000 + number);
-    if (info.ieth != roce::kNoHeader) BOOST_TEST(packet.extension<roce::Ieth>(info.ieth).rkey == 0x1e000000 + number);
+    if (info.ieth != roce::kNoHeader)
+        BOOST_TEST(packet.extension<roce::Ieth>(info.ieth).rkey == 0x1e000000 + number);
     if (info.aeth != roce::kNoHeader) {
         BOOST_TEST(int(packet.extension<roce::Aeth>(info.aeth).syndrome) == 0x1f);
         BOOST_TEST(packet.extension<roce::Aeth>(info.aeth).msn == number);
@@ -33,7 +34,8 @@ static void check_headers(const Packet& packet, uint32_t number) {
         BOOST_TEST(atomic.compare == 0xc0c0000000000000 + number);
     }
     if (info.atomic_ack_eth != roce::kNoHeader)
-        BOOST_TEST(packet.extension<roce::AtomicAckEth>(info.atomic_ack_eth).original == 0x0ac0000000000000 + number);
+        BOOST_TEST(packet.extension<roce::AtomicAckEth>(info.atomic_ack_eth).original ==
+                   0x0ac0000000000000 + number);
     if (info.deth != roce::kNoHeader) {
         BOOST_TEST(packet.extension<roce::Deth>(info.deth).qkey == roce::kGsiQkey);
         BOOST_TEST(packet.extension<roce::Deth>(info.deth).src_qpn == 0x100000 + number);
@@ -50,7 +52,8 @@ BOOST_AUTO_TEST_CASE(we_read_what_scapy_says) {
             const auto& frame = frames[number];
             const auto decoded = roce::decode(frame.data(), static_cast<uint32_t>(frame.size()), packet);
             const bool datagram = packet.info != nullptr && packet.info->has(roce::kDatagram);
-            BOOST_REQUIRE((decoded.result == (datagram ? roce::DecodeResult::punt : roce::DecodeResult::roce)));
+            BOOST_REQUIRE(
+                (decoded.result == (datagram ? roce::DecodeResult::punt : roce::DecodeResult::roce)));
             BOOST_TEST(roce::icrc_ok(packet));
             BOOST_TEST(packet.psn == number);
             BOOST_TEST(packet.dest_qpn == (datagram ? 1 : 0x200000 + number));
@@ -64,8 +67,9 @@ BOOST_AUTO_TEST_CASE(we_read_what_scapy_says) {
         }
     }
     for (size_t opcode = 0; opcode < seen.size(); opcode++)
-        BOOST_TEST((seen[opcode] != 0) == (roce::kOpcodes[opcode].known() && opcode != 0x65 && opcode != 0x81),
-                   "opcode " << opcode);
+        BOOST_TEST(
+            (seen[opcode] != 0) == (roce::kOpcodes[opcode].known() && opcode != 0x65 && opcode != 0x81),
+            "opcode " << opcode);
 }
 
 BOOST_AUTO_TEST_CASE(one_wrong_bit_anywhere_is_seen) {

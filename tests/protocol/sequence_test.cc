@@ -23,7 +23,8 @@ static Frame region_info() {
 BOOST_AUTO_TEST_CASE(write_is_acknowledged_with_its_psn_and_the_message_count) {
     PeerFixture f({.psn = 0xfffffe});
     for (uint32_t i = 0; i < 4; i++)  // across the wrap
-        f.expect_ack(f.peer.exchange(f.peer.write_only(i * 4096, pattern(64, 1))), psn_add(0xfffffe, i), i + 1);
+        f.expect_ack(f.peer.exchange(f.peer.write_only(i * 4096, pattern(64, 1))), psn_add(0xfffffe, i),
+                     i + 1);
 }
 
 BOOST_AUTO_TEST_CASE(no_acknowledgement_that_was_not_asked_for) {
@@ -80,11 +81,15 @@ BOOST_AUTO_TEST_CASE(duplicate_write_is_acknowledged_and_not_executed) {
     BOOST_TEST(f.counters().write_messages == 2U);
     BOOST_TEST(f.counters().duplicates == 1U);
     // Nor in the middle of a later message.
-    Request middle{.opcode = Opcode::rc_write_first, .psn = 2, .reth = {8192, f.peer.rkey, 4096 + 100},
-                   .payload = pattern(4096, 3), .ack_request = false};
+    Request middle{.opcode = Opcode::rc_write_first,
+                   .psn = 2,
+                   .reth = {8192, f.peer.rkey, 4096 + 100},
+                   .payload = pattern(4096, 3),
+                   .ack_request = false};
     f.expect_silence(f.peer.exchange(middle));
     f.expect_ack(f.peer.exchange(old), 2, 2);
-    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_last, .psn = 3, .payload = pattern(100, 4)}), 3, 3);
+    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_last, .psn = 3, .payload = pattern(100, 4)}), 3,
+                 3);
     BOOST_TEST(f.memory(8192, 4096) == pattern(4096, 3));
     BOOST_TEST(f.memory(8192 + 4096, 100) == pattern(100, 4));
 }
@@ -102,12 +107,18 @@ BOOST_AUTO_TEST_CASE(duplicate_send_is_acknowledged_and_not_executed) {
 BOOST_AUTO_TEST_CASE(a_message_counts_once_however_many_packets_it_has) {
     PeerFixture f({.mtu_bytes = 256});
     const Bytes bytes = pattern(700, 5);
-    const auto part = [&](size_t from, size_t to) { return Frame(bytes.begin() + long(from), bytes.begin() + long(to)); };
-    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_first, .psn = 0, .reth = {3900, f.peer.rkey, 700},
+    const auto part = [&](size_t from, size_t to) {
+        return Frame(bytes.begin() + long(from), bytes.begin() + long(to));
+    };
+    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_first,
+                                  .psn = 0,
+                                  .reth = {3900, f.peer.rkey, 700},
                                   .payload = part(0, 256)}),
                  0, 0);
-    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_middle, .psn = 1, .payload = part(256, 512)}), 1, 0);
-    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_last, .psn = 2, .payload = part(512, 700)}), 2, 1);
+    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_middle, .psn = 1, .payload = part(256, 512)}), 1,
+                 0);
+    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_last, .psn = 2, .payload = part(512, 700)}), 2,
+                 1);
     BOOST_TEST(f.memory(3900, 700) == bytes);
     // READ: at execution, in every response, and not again for a duplicate.
     f.peer.psn = 3;
@@ -132,11 +143,16 @@ BOOST_AUTO_TEST_CASE(zero_bytes_written_are_a_message_too) {
 
 BOOST_AUTO_TEST_CASE(immediates_change_nothing) {
     PeerFixture f({.mtu_bytes = 1024});
-    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_only_imm, .psn = 0, .reth = {10, f.peer.rkey, 77},
+    f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_only_imm,
+                                  .psn = 0,
+                                  .reth = {10, f.peer.rkey, 77},
                                   .payload = pattern(77, 1)}),
                  0, 1);
-    f.expect_silence(f.peer.exchange({.opcode = Opcode::rc_write_first, .psn = 1, .reth = {4096, f.peer.rkey, 1025},
-                                      .payload = pattern(1024, 2), .ack_request = false}));
+    f.expect_silence(f.peer.exchange({.opcode = Opcode::rc_write_first,
+                                      .psn = 1,
+                                      .reth = {4096, f.peer.rkey, 1025},
+                                      .payload = pattern(1024, 2),
+                                      .ack_request = false}));
     f.expect_ack(f.peer.exchange({.opcode = Opcode::rc_write_last_imm, .psn = 2, .payload = {9}}), 2, 2);
     BOOST_TEST(f.memory(10, 77) == pattern(77, 1));
     BOOST_TEST(f.memory(4096, 1024) == pattern(1024, 2));
@@ -169,7 +185,8 @@ BOOST_AUTO_TEST_CASE(no_room_for_a_message_is_an_rnr_nak_of_its_psn) {
     BOOST_TEST(f.region.present == 0U);
     // Asked too early: the same again.
     const Request again{.opcode = Opcode::rc_send_only, .psn = accepted, .payload = region_info()};
-    f.expect(f.peer.exchange(again), static_cast<uint8_t>(roce::kRnrNak | f.qp().rnr_timer), accepted, accepted);
+    f.expect(f.peer.exchange(again), static_cast<uint8_t>(roce::kRnrNak | f.qp().rnr_timer), accepted,
+             accepted);
     // A reply acknowledged makes room for one.
     f.peer.acknowledge(0);
     f.peer.answers();
@@ -204,8 +221,12 @@ BOOST_AUTO_TEST_CASE(dropped_without_a_word_and_counted) {
         {DropReason::bth_version, [](Frame& f, const Layout& at) { f[at.bth + 1] |= 1; }, {}},
         {DropReason::bth_opcode, [](Frame& f, const Layout& at) { f[at.bth] = 0x15; }, {}},
         {DropReason::unknown_qpn, [](Frame& f, const Layout& at) { f[at.bth + 6] ^= 0x80; }, {}},
-        {DropReason::address_pair, [](Frame& f, const Layout& at) { f[at.ip + 15] ^= 1; }, {}},  // from elsewhere
-        {DropReason::address_pair, [](Frame& f, const Layout& at) { f[at.ip + 19] ^= 1; }, {}},  // to elsewhere
+        {DropReason::address_pair,
+         [](Frame& f, const Layout& at) { f[at.ip + 15] ^= 1; },
+         {}},  // from elsewhere
+        {DropReason::address_pair,
+         [](Frame& f, const Layout& at) { f[at.ip + 19] ^= 1; },
+         {}},  // to elsewhere
         {DropReason::ip_header, {}, [](Frame& f, const Layout& at) { f[at.ip + 11] ^= 1; }},
         {DropReason::ip_fragment, [](Frame& f, const Layout& at) { f[at.ip + 6] |= 0x20; }, {}},
         {DropReason::not_rocev2, [](Frame& f, const Layout& at) { f[at.udp + 3] ^= 1; }, {}},
@@ -238,7 +259,9 @@ BOOST_AUTO_TEST_CASE(what_routers_change_is_no_error) {
     };
     f.expect_ack(f.peer.exchange(request), 0, 1);
     Request padded = f.peer.write_only(0, pattern(1, 1));
-    padded.damage = [](Frame& frame, const Request::Layout&) { frame.resize(frame.size() + 6, 0xaa); };  // Ethernet padding
+    padded.damage = [](Frame& frame, const Request::Layout&) {
+        frame.resize(frame.size() + 6, 0xaa);
+    };  // Ethernet padding
     f.expect_ack(f.peer.exchange(padded), 1, 2);
 }
 

@@ -52,17 +52,26 @@ LcorePair::LcorePair(const LcorePairOptions& wanted) : options(wanted) {
 
 void LcorePair::make_engines() {
     for (uint32_t i = 0; i < kLcores; i++) {
-        EngineOptions sizes{.index = i, .header_mbufs = 4095, .packet_mbufs = 2047, .rx_mbufs = 2047,
-                            .retire_capacity = 1024, .max_qps = 64, .control_ring = 256};
-        servers[i] = std::make_unique<Engine>(Shared{.qps = *server_qps, .rkeys = *rkeys, .rcu = server_rcu,
-                                                     .frames = frames.get(), .budget = &regions->budget()},
+        EngineOptions sizes{.index = i,
+                            .header_mbufs = 4095,
+                            .packet_mbufs = 2047,
+                            .rx_mbufs = 2047,
+                            .retire_capacity = 1024,
+                            .max_qps = 64,
+                            .control_ring = 256};
+        servers[i] = std::make_unique<Engine>(Shared{.qps = *server_qps,
+                                                     .rkeys = *rkeys,
+                                                     .rcu = server_rcu,
+                                                     .frames = frames.get(),
+                                                     .budget = &regions->budget()},
                                               sizes);
         sizes.serve_capsules = false;
-        clients[i] =
-            std::make_unique<Engine>(Shared{.qps = *client_qps, .rkeys = *client_rkeys, .rcu = client_rcu}, sizes);
+        clients[i] = std::make_unique<Engine>(
+            Shared{.qps = *client_qps, .rkeys = *client_rkeys, .rcu = client_rcu}, sizes);
     }
     for (auto* side : {servers, clients})
-        for (uint32_t i = 0; i < kLcores; i++) side[i]->peers = {side[0].get(), side[1].get()};
+        for (uint32_t i = 0; i < kLcores; i++)
+            side[i]->peers = {side[0].get(), side[1].get()};
 }
 
 void LcorePair::make_ports() {
@@ -85,7 +94,8 @@ LcorePair::~LcorePair() {
     for (QpTable* table : {server_qps.get(), client_qps.get()}) {
         std::vector<uint32_t> qpns;
         table->for_each([&](Qp& qp) { qpns.push_back(qp.qpn); });
-        for (uint32_t qpn : qpns) table->destroy(qpn);
+        for (uint32_t qpn : qpns)
+            table->destroy(qpn);
     }
     run([](uint32_t) { return false; });
     server_qps->reap();
@@ -97,7 +107,8 @@ LcorePair::~LcorePair() {
     for (auto& side : rings_)
         for (rte_ring* ring : side) {
             void* packet;
-            while (rte_ring_dequeue(ring, &packet) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
+            while (rte_ring_dequeue(ring, &packet) == 0)
+                rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
             rte_ring_free(ring);
         }
     for (uint32_t i = 0; i < kLcores; i++) {
@@ -110,7 +121,8 @@ LcorePair::~LcorePair() {
     rte_free(client_rcu);
 }
 
-LcorePair::Pair LcorePair::connect(const memory::Region& region, uint32_t client, uint32_t server, uint16_t mtu_bytes) {
+LcorePair::Pair LcorePair::connect(const memory::Region& region, uint32_t client, uint32_t server,
+                                   uint16_t mtu_bytes) {
     QpAttributes c;
     c.path.port_id = client_port_;
     c.path.local_ip = net::IpAddress::parse("10.0.0.2");
@@ -135,9 +147,11 @@ void LcorePair::poll_lcore(uint32_t index, const std::function<bool(uint32_t)>& 
         rte_rcu_qsbr_thread_online(rcu, index);
     }
     const auto poll = [&] { return poll_once(*clients[index]) + poll_once(*servers[index]); };
-    while (step(index)) poll();
+    while (step(index))
+        poll();
     busy_--;
-    while (busy_ != 0) poll();
+    while (busy_ != 0)
+        poll();
     // Quiet when both have found nothing for a while, which either's work may end.
     for (uint32_t idle = 0; loud_ != 0;) {
         if (poll() != 0) {

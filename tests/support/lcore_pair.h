@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Two server engines and two client engines on two lcores: lcore i polls server engine i and client engine i. Packets of a
-// QP arrive where the network's hash sends them, not where the QP lives: each side's port has a queue per engine, and a
-// connection between different ones is handed over, requests at the server and answers at the client.
+// Two server engines and two client engines on two lcores: lcore i polls server engine i and client engine i.
+// Packets of a QP arrive where the network's hash sends them, not where the QP lives: each side's port has a
+// queue per engine, and a connection between different ones is handed over, requests at the server and
+// answers at the client.
 #pragma once
 
 #include <functional>
@@ -29,8 +30,8 @@ class LcorePair {
     // Before run(). Owned by client engine `client` and server engine `server`.
     Pair connect(const memory::Region& region, uint32_t client, uint32_t server, uint16_t mtu_bytes);
 
-    // Calls step(i) and polls both engines of lcore i, on both lcores at the same time, until both steps have said false;
-    // then goes on until all is quiet. Returns on the main lcore.
+    // Calls step(i) and polls both engines of lcore i, on both lcores at the same time, until both steps have
+    // said false; then goes on until all is quiet. Returns on the main lcore.
     void run(const std::function<bool(uint32_t)>& step);
 
     uint32_t frames_in_use() const { return frames->capacity() - frames->free_count(); }

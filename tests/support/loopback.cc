@@ -28,7 +28,8 @@ uint16_t make_port(rte_ring* rx, rte_ring* tx, rte_mempool* pool) {
     if (port < 0) throw std::runtime_error("rte_eth_from_rings failed");
     const auto id = static_cast<uint16_t>(port);
     rte_eth_conf conf{};
-    if (rte_eth_dev_configure(id, 1, 1, &conf) != 0 || rte_eth_rx_queue_setup(id, 0, 512, 0, nullptr, pool) != 0 ||
+    if (rte_eth_dev_configure(id, 1, 1, &conf) != 0 ||
+        rte_eth_rx_queue_setup(id, 0, 512, 0, nullptr, pool) != 0 ||
         rte_eth_tx_queue_setup(id, 0, 512, 0, nullptr) != 0 || rte_eth_dev_start(id) != 0)
         throw std::runtime_error("cannot start a ring port");
     return id;
@@ -38,15 +39,25 @@ uint16_t make_port(rte_ring* rx, rte_ring* tx, rte_mempool* pool) {
 
 void init_eal() {
     static const bool done = [] {
-        std::vector<std::string> arguments = {"test", "--no-huge", "--no-shconf", "-m", "768", "--no-pci",
-                                              "--no-telemetry", "--iova-mode=va", "--log-level=lib.eal:4",
-                                              "--file-prefix", fmt::format("lagan_test_{}", getpid())};
+        std::vector<std::string> arguments = {"test",
+                                              "--no-huge",
+                                              "--no-shconf",
+                                              "-m",
+                                              "768",
+                                              "--no-pci",
+                                              "--no-telemetry",
+                                              "--iova-mode=va",
+                                              "--log-level=lib.eal:4",
+                                              "--file-prefix",
+                                              fmt::format("lagan_test_{}", getpid())};
         if (const char* extra = std::getenv("LAGAN_TEST_EAL")) {
             std::istringstream words(extra);
-            for (std::string word; words >> word;) arguments.push_back(word);
+            for (std::string word; words >> word;)
+                arguments.push_back(word);
         }
         std::vector<char*> argv;
-        for (std::string& argument : arguments) argv.push_back(argument.data());
+        for (std::string& argument : arguments)
+            argv.push_back(argument.data());
         if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
             throw std::runtime_error(fmt::format("rte_eal_init: {}", rte_strerror(rte_errno)));
         return true;
@@ -71,7 +82,8 @@ Wire::Wire(uint16_t receiving_port, rte_mempool* pool, std::mt19937_64& random)
 Wire::~Wire() {
     rte_eth_remove_rx_callback(port_, 0, callback_);
     rte_pktmbuf_free_bulk(held_.data(), static_cast<unsigned>(held_.size()));
-    for (const auto& [burst, packet] : ghosts_) rte_pktmbuf_free(packet);
+    for (const auto& [burst, packet] : ghosts_)
+        rte_pktmbuf_free(packet);
 }
 
 uint16_t Wire::on_receive(uint16_t, uint16_t, rte_mbuf** packets, uint16_t count, uint16_t room, void* self) {
@@ -122,8 +134,8 @@ uint16_t Wire::deliver(rte_mbuf** packets, uint16_t count, uint16_t room) {
 Loopback::Loopback(const LoopbackOptions& wanted) : options(wanted), random(wanted.seed) {
     init_eal();
     arena_directory = fmt::format("/dev/shm/lagan-test-{}-{}", getpid(), unique("a"));
-    arena = std::make_unique<memory::Arena>(memory::Arena::Options{.directory = arena_directory,
-                                                                   .frame_bytes = options.frame_bytes});
+    arena = std::make_unique<memory::Arena>(
+        memory::Arena::Options{.directory = arena_directory, .frame_bytes = options.frame_bytes});
     frames = std::make_unique<memory::FramePool>(arena->frames(), arena->frame_meta());
     rkeys = std::make_unique<memory::RkeyTable>(1024);
     server_rcu = make_rcu(2);  // one more than the engine: tests play a second lcore
@@ -134,10 +146,17 @@ Loopback::Loopback(const LoopbackOptions& wanted) : options(wanted), random(want
     client_qps = std::make_unique<QpTable>(256, client_rcu);
 
     // More packets than the rings hold: that mbufs run out is a bug.
-    const EngineOptions sizes = {.header_mbufs = 4095, .packet_mbufs = 2047, .rx_mbufs = 4095, .retire_capacity = 2048,
-                                 .max_qps = 256, .control_ring = 256};
-    server = std::make_unique<Engine>(Shared{.qps = *server_qps, .rkeys = *rkeys, .rcu = server_rcu,
-                                             .frames = frames.get(), .budget = &regions->budget()},
+    const EngineOptions sizes = {.header_mbufs = 4095,
+                                 .packet_mbufs = 2047,
+                                 .rx_mbufs = 4095,
+                                 .retire_capacity = 2048,
+                                 .max_qps = 256,
+                                 .control_ring = 256};
+    server = std::make_unique<Engine>(Shared{.qps = *server_qps,
+                                             .rkeys = *rkeys,
+                                             .rcu = server_rcu,
+                                             .frames = frames.get(),
+                                             .budget = &regions->budget()},
                                       sizes);
     EngineOptions client_sizes = sizes;
     client_sizes.serve_capsules = false;
@@ -165,9 +184,11 @@ Loopback::~Loopback() {
     for (QpTable* table : {server_qps.get(), client_qps.get()}) {
         std::vector<uint32_t> qpns;
         table->for_each([&](Qp& qp) { qpns.push_back(qp.qpn); });
-        for (uint32_t qpn : qpns) table->destroy(qpn);
+        for (uint32_t qpn : qpns)
+            table->destroy(qpn);
     }
-    for (int i = 0; i < 64; i++) poll();
+    for (int i = 0; i < 64; i++)
+        poll();
     to_server.reset();
     to_client.reset();
     for (uint16_t port : {server_port, client_port}) {
@@ -176,7 +197,8 @@ Loopback::~Loopback() {
     }
     for (rte_ring* ring : rings_) {
         void* packet;
-        while (rte_ring_dequeue(ring, &packet) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
+        while (rte_ring_dequeue(ring, &packet) == 0)
+            rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
         rte_ring_free(ring);
     }
     server_qps->reap();
@@ -220,24 +242,29 @@ Loopback::Pair Loopback::connect(const memory::Region& region, Role role) {
 void Loopback::disconnect(const Pair& pair) {
     client_qps->destroy(pair.client->qpn);
     server_qps->destroy(pair.server->qpn);
-    for (int i = 0; i < 8; i++) poll();
+    for (int i = 0; i < 8; i++)
+        poll();
     client_qps->reap();
     server_qps->reap();
 }
 
-uint32_t Loopback::poll() { return poll_once(*client) + poll_once(*server); }
+uint32_t Loopback::poll() {
+    return poll_once(*client) + poll_once(*server);
+}
 
 bool Loopback::poll_until(const std::function<bool()>& done, uint32_t max_ms) {
     const auto end = Clock::now() + std::chrono::milliseconds(max_ms);
     while (!done()) {
-        for (int i = 0; i < 16; i++) poll();
+        for (int i = 0; i < 16; i++)
+            poll();
         if (Clock::now() > end) return done();
     }
     return true;
 }
 
 void Loopback::settle() {
-    for (int idle = 0; idle < 32;) idle = poll() == 0 ? idle + 1 : 0;
+    for (int idle = 0; idle < 32;)
+        idle = poll() == 0 ? idle + 1 : 0;
 }
 
 roce::WorkStatus Loopback::read(const Pair& pair, uint32_t rkey, uint64_t va, void* to, uint32_t bytes) {
@@ -248,7 +275,8 @@ roce::WorkStatus Loopback::read(const Pair& pair, uint32_t rkey, uint64_t va, vo
     return log.entries.front().status;
 }
 
-roce::WorkStatus Loopback::write(const Pair& pair, uint32_t rkey, uint64_t va, const void* from, uint32_t bytes) {
+roce::WorkStatus Loopback::write(const Pair& pair, uint32_t rkey, uint64_t va, const void* from,
+                                 uint32_t bytes) {
     log.entries.clear();
     if (!roce::post_write(*client, *pair.client, 0, rkey, va, static_cast<const std::byte*>(from), bytes) ||
         !wait_completions(1))

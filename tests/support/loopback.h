@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A server engine and a client engine in one thread, joined by DPDK ring ports. Between them is a wire that tests may
-// disturb: packets are flattened (as a real wire would), lost, repeated, swapped or corrupted by a seeded generator.
+// A server engine and a client engine in one thread, joined by DPDK ring ports. Between them is a wire that
+// tests may disturb: packets are flattened (as a real wire would), lost, repeated, swapped or corrupted by a
+// seeded generator.
 #pragma once
 
 #include <rte_ethdev.h>
@@ -47,8 +48,8 @@ class Wire {
     uint64_t delivered = 0;  // packets
 
   private:
-    static uint16_t on_receive(uint16_t port, uint16_t queue, rte_mbuf** packets, uint16_t count, uint16_t room,
-                               void* self);
+    static uint16_t on_receive(uint16_t port, uint16_t queue, rte_mbuf** packets, uint16_t count,
+                               uint16_t room, void* self);
     uint16_t deliver(rte_mbuf** packets, uint16_t count, uint16_t room);
     bool chance(uint32_t ppm) { return ppm != 0 && random_() % 1'000'000 < ppm; }
     void corrupt(rte_mbuf* packet);
@@ -68,7 +69,9 @@ struct CompletionLog final : roce::CompletionSink {
         roce::WorkStatus status;
     };
     std::vector<Entry> entries;
-    void complete(Qp&, uint64_t cookie, roce::WorkStatus status) override { entries.push_back({cookie, status}); }
+    void complete(Qp&, uint64_t cookie, roce::WorkStatus status) override {
+        entries.push_back({cookie, status});
+    }
 };
 
 struct LoopbackOptions {
@@ -90,7 +93,8 @@ class Loopback {
     explicit Loopback(const LoopbackOptions& options = {});
     ~Loopback();
 
-    memory::Region& make_region(const std::string& name, uint64_t bytes, uint64_t reserve = 0, bool overcommit = false) {
+    memory::Region& make_region(const std::string& name, uint64_t bytes, uint64_t reserve = 0,
+                                bool overcommit = false) {
         return regions->create(name, bytes, reserve, overcommit);
     }
 

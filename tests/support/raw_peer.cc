@@ -29,8 +29,8 @@ void append_ip(Frame& frame, const net::Path& path, size_t udp_bytes) {
         append(frame, path.local_ip.ipv4(), 4);
         append(frame, path.remote_ip.ipv4(), 4);
     } else {
-        const Frame header = {0x60, 0, 0, 0, static_cast<uint8_t>(udp_bytes >> 8), static_cast<uint8_t>(udp_bytes), 17,
-                              64};
+        const Frame header = {
+            0x60, 0, 0, 0, static_cast<uint8_t>(udp_bytes >> 8), static_cast<uint8_t>(udp_bytes), 17, 64};
         append(frame, header.data(), header.size());
         append(frame, path.local_ip.bytes.data(), 16);
         append(frame, path.remote_ip.bytes.data(), 16);
@@ -40,8 +40,10 @@ void append_ip(Frame& frame, const net::Path& path, size_t udp_bytes) {
 void store_ipv4_checksum(Frame& frame, size_t ip) {
     uint32_t sum = 0;
     store_big_u16(&frame[ip + 10], 0);
-    for (size_t i = 0; i < 20; i += 2) sum += boost::endian::load_big_u16(&frame[ip + i]);
-    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+    for (size_t i = 0; i < 20; i += 2)
+        sum += boost::endian::load_big_u16(&frame[ip + i]);
+    while (sum > 0xffff)
+        sum = (sum & 0xffff) + (sum >> 16);
     store_big_u16(&frame[ip + 10], static_cast<uint16_t>(~sum));
 }
 
@@ -73,7 +75,8 @@ Frame RawPeer::build(const Request& request) const {
     const roce::OpcodeInfo& info = roce::kOpcodes[static_cast<uint8_t>(request.opcode)];
     const net::Path& path = pair.client->attributes.path;
     const size_t pad = (0 - request.payload.size()) & 3;
-    const size_t udp_bytes = kUdpBytes + sizeof(roce::Bth) + info.extension_bytes + request.payload.size() + pad + 4;
+    const size_t udp_bytes =
+        kUdpBytes + sizeof(roce::Bth) + info.extension_bytes + request.payload.size() + pad + 4;
 
     Frame frame;
     append(frame, path.remote_mac.addr_bytes, 6);
@@ -111,9 +114,10 @@ Frame RawPeer::build(const Request& request) const {
     if (request.change) request.change(frame, layout);
     if (!ipv6) store_ipv4_checksum(frame, layout.ip);
     const size_t icrc = frame.size() - roce::kIcrcBytes;
-    const uint32_t state = roce::icrc_header_state(&frame[layout.ip], ipv6,
-                                                   static_cast<uint32_t>(layout.payload - layout.bth));
-    roce::icrc_store(&frame[icrc], roce::crc32_raw(state, frame.data() + layout.payload, icrc - layout.payload));
+    const uint32_t state =
+        roce::icrc_header_state(&frame[layout.ip], ipv6, static_cast<uint32_t>(layout.payload - layout.bth));
+    roce::icrc_store(&frame[icrc],
+                     roce::crc32_raw(state, frame.data() + layout.payload, icrc - layout.payload));
     if (request.damage) request.damage(frame, layout);
     return frame;
 }
@@ -134,7 +138,8 @@ std::vector<Answer> RawPeer::answers(uint32_t polls) {
         rte_mbuf* mbufs[kBurst];
         uint16_t count;
         while ((count = rte_eth_rx_burst(link.client_port, 0, mbufs, kBurst)) != 0) {
-            for (uint16_t i = 0; i < count; i++) answers.push_back(parse(mbufs[i]));
+            for (uint16_t i = 0; i < count; i++)
+                answers.push_back(parse(mbufs[i]));
             rte_pktmbuf_free_bulk(mbufs, count);
         }
     }
@@ -143,7 +148,9 @@ std::vector<Answer> RawPeer::answers(uint32_t polls) {
 
 Request RawPeer::write_only(uint64_t va, Frame payload) {
     const auto length = static_cast<uint32_t>(payload.size());
-    const Request request{.opcode = Opcode::rc_write_only, .psn = psn, .reth = {va, rkey, length},
+    const Request request{.opcode = Opcode::rc_write_only,
+                          .psn = psn,
+                          .reth = {va, rkey, length},
                           .payload = std::move(payload)};
     psn = roce::psn_add(psn, 1);
     return request;
@@ -162,7 +169,9 @@ Request RawPeer::message(Frame payload) {
 }
 
 void RawPeer::acknowledge(uint32_t acknowledged) {
-    send({.opcode = Opcode::rc_ack, .psn = acknowledged, .ack_request = false,
+    send({.opcode = Opcode::rc_ack,
+          .psn = acknowledged,
+          .ack_request = false,
           .change = [](Frame& frame, const Request::Layout& layout) {
               frame[layout.payload - sizeof(roce::Aeth)] = roce::kAckNoCredits;
           }});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A peer that does what it likes: builds each packet by hand, puts it on the server's port and looks at what comes back.
-// The server engine alone is polled.
+// A peer that does what it likes: builds each packet by hand, puts it on the server's port and looks at what
+// comes back. The server engine alone is polled.
 #pragma once
 
 #include <functional>
@@ -22,8 +22,8 @@ struct RethFields {
     uint32_t length;
 };
 
-// A request as it should be; `change` spoils the finished frame before its ICRC is made, `damage` after that. Both get
-// offsets of the headers in it.
+// A request as it should be; `change` spoils the finished frame before its ICRC is made, `damage` after that.
+// Both get offsets of the headers in it.
 struct Request {
     struct Layout {
         size_t ip, udp, bth, payload;

@@ -26,14 +26,16 @@ PortOptions port(PortKind kind, uint32_t mtu = 4200) {
 
 LcorePlan two_pollers() {
     return {.control = {.number = 0, .core = 0, .numa_node = 0},
-            .pollers = {{1, {.number = 2, .core = 2, .numa_node = 0}}, {2, {.number = 5, .core = 5, .numa_node = 0}}}};
+            .pollers = {{1, {.number = 2, .core = 2, .numa_node = 0}},
+                        {2, {.number = 5, .core = 5, .numa_node = 0}}}};
 }
 
 bool has(const std::vector<std::string>& arguments, const std::string& wanted) {
     return std::find(arguments.begin(), arguments.end(), wanted) != arguments.end();
 }
 
-bool adjacent(const std::vector<std::string>& arguments, const std::string& first, const std::string& second) {
+bool adjacent(const std::vector<std::string>& arguments, const std::string& first,
+              const std::string& second) {
     const auto at = std::find(arguments.begin(), arguments.end(), first);
     return at != arguments.end() && at + 1 != arguments.end() && *(at + 1) == second;
 }
@@ -49,7 +51,8 @@ BOOST_AUTO_TEST_CASE(each_kind_of_port_in_dpdk_words) {
     BOOST_TEST(device_arguments(port(PortKind::memif), 1, 1).value ==
                "net_memif1,role=server,socket=/run/p.sock,socket-abstract=no,bsize=4224");
     BOOST_TEST(device_arguments(port(PortKind::tap, 1500), 2, 1).value == "net_tap2,iface=eth1");
-    BOOST_TEST(device_arguments(port(PortKind::virtio_user), 3, 1).value == "net_virtio_user3,path=/run/p.sock,queues=1");
+    BOOST_TEST(device_arguments(port(PortKind::virtio_user), 3, 1).value ==
+               "net_virtio_user3,path=/run/p.sock,queues=1");
     BOOST_TEST(device_arguments(port(PortKind::af_packet), 4, 1).value ==
                "net_af_packet4,iface=eth1,qpairs=1,framesz=4352,blocksz=69632,framecnt=512");
 
@@ -82,7 +85,9 @@ BOOST_AUTO_TEST_CASE(receive_buffers_fit_the_largest_port) {
 BOOST_AUTO_TEST_CASE(af_packet_blocks_are_whole_pages_for_every_mtu) {
     for (uint32_t mtu = 576; mtu <= 9600; ++mtu) {
         const std::string value = device_arguments(port(PortKind::af_packet, mtu), 0, 1).value;
-        const auto number = [&value](const std::string& key) { return std::stoul(value.substr(value.find(key) + key.size())); };
+        const auto number = [&value](const std::string& key) {
+            return std::stoul(value.substr(value.find(key) + key.size()));
+        };
         const unsigned long frame = number("framesz=");
         const unsigned long block = number("blocksz=");
         BOOST_REQUIRE(frame >= mtu + 18 + 52);

@@ -22,7 +22,8 @@ constexpr Grant kGrant{.role = Role::write, .region_id = 0x01020304, .expiry_uni
 
 std::array<uint8_t, GrantKey::kBytes> key_bytes(uint8_t first = 0) {
     std::array<uint8_t, GrantKey::kBytes> key;
-    for (size_t i = 0; i < key.size(); ++i) key[i] = static_cast<uint8_t>(first + i);
+    for (size_t i = 0; i < key.size(); ++i)
+        key[i] = static_cast<uint8_t>(first + i);
     return key;
 }
 
@@ -39,7 +40,9 @@ struct Directory {
 }  // namespace
 
 namespace lagan::appliance {
-std::ostream& boost_test_print_type(std::ostream& out, GrantError error) { return out << to_string(error); }
+std::ostream& boost_test_print_type(std::ostream& out, GrantError error) {
+    return out << to_string(error);
+}
 }  // namespace lagan::appliance
 
 BOOST_AUTO_TEST_CASE(a_signed_grant_says_what_was_signed) {
@@ -57,17 +60,34 @@ BOOST_AUTO_TEST_CASE(a_signed_grant_says_what_was_signed) {
 BOOST_AUTO_TEST_CASE(the_layout_is_the_documented_one) {
     const GrantKey key(key_bytes());
     const GrantBytes bytes = key.sign(kGrant);
-    const std::vector<uint8_t> want{1, 2, static_cast<uint8_t>(key.key_id() >> 8), static_cast<uint8_t>(key.key_id()),
-                                    1, 2, 3, 4, 0, 0, 0, 0, 0x68, 0x4e, 0xe1, 0xbc};
-    BOOST_TEST(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 16) == want, boost::test_tools::per_element());
+    const std::vector<uint8_t> want{1,
+                                    2,
+                                    static_cast<uint8_t>(key.key_id() >> 8),
+                                    static_cast<uint8_t>(key.key_id()),
+                                    1,
+                                    2,
+                                    3,
+                                    4,
+                                    0,
+                                    0,
+                                    0,
+                                    0,
+                                    0x68,
+                                    0x4e,
+                                    0xe1,
+                                    0xbc};
+    BOOST_TEST(std::vector<uint8_t>(bytes.begin(), bytes.begin() + 16) == want,
+               boost::test_tools::per_element());
 }
 
 // The HMAC is the one that anybody else would compute: Python's hmac module over the first 24 bytes.
 BOOST_AUTO_TEST_CASE(an_independently_signed_grant_is_accepted) {
     GrantBytes bytes{};
     const GrantKey key(key_bytes());
-    BOOST_REQUIRE(grant_from_hex("0103630d0000002a00000000684ee1bca0a1a2a3a4a5a6a7b8f097ae"
-                                 "db9968895505b03d4d17cfb0d84a6f97477a95cd37e1000c4ed31a99", bytes));
+    BOOST_REQUIRE(
+        grant_from_hex("0103630d0000002a00000000684ee1bca0a1a2a3a4a5a6a7b8f097ae"
+                       "db9968895505b03d4d17cfb0d84a6f97477a95cd37e1000c4ed31a99",
+                       bytes));
     Grant out;
     BOOST_TEST(key.verify(bytes, kNow, out) == GrantError::none);
     BOOST_TEST((out.role == Role::recover));
@@ -149,7 +169,8 @@ BOOST_AUTO_TEST_CASE(hexadecimal_there_and_back) {
     GrantBytes back{};
     BOOST_TEST(grant_from_hex(text, back));
     BOOST_TEST((back == bytes));
-    for (const std::string& bad : {std::string(), text.substr(1), text + "00", "g" + text.substr(1), " " + text.substr(1)}) {
+    for (const std::string& bad :
+         {std::string(), text.substr(1), text + "00", "g" + text.substr(1), " " + text.substr(1)}) {
         GrantBytes untouched{};
         BOOST_TEST(!grant_from_hex(bad, untouched));
         BOOST_TEST((untouched == GrantBytes{}));
@@ -183,10 +204,13 @@ BOOST_AUTO_TEST_CASE(racing_makers_of_the_key_file_agree) {
     std::vector<std::thread> threads;
     std::vector<uint16_t> ids(8);
     for (auto& id : ids) {
-        threads.emplace_back([&id, &directory] { id = GrantKey::load_or_create(directory.path / "grant.key").key_id(); });
+        threads.emplace_back(
+            [&id, &directory] { id = GrantKey::load_or_create(directory.path / "grant.key").key_id(); });
     }
-    for (auto& thread : threads) thread.join();
-    for (const uint16_t id : ids) BOOST_TEST(id == ids[0]);
+    for (auto& thread : threads)
+        thread.join();
+    for (const uint16_t id : ids)
+        BOOST_TEST(id == ids[0]);
 }
 
 BOOST_AUTO_TEST_CASE(a_bad_key_file_is_named_in_the_error) {

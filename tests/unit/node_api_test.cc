@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The node API over a real unix socket: every route, every refusal with its status, and clients that misbehave.
+// The node API over a real unix socket: every route, every refusal with its status, and clients that
+// misbehave.
 #define BOOST_TEST_MODULE node_api
 #include "appliance/node_api.h"
 
@@ -63,14 +64,16 @@ class FakeNode : public NodeService {
     std::vector<RegionStatus> regions() override {
         check_thread();
         std::vector<RegionStatus> list;
-        for (const auto& [name, region] : regions_) list.push_back(region);
+        for (const auto& [name, region] : regions_)
+            list.push_back(region);
         return list;
     }
     RegionStatus region(const std::string& name) override { return find(name); }
     RegionStatus create_region(const RegionSpec& spec) override {
         check_thread();
         if (spec.name == "explode") throw std::runtime_error("something else broke");
-        if (spec.name.find('/') != std::string::npos) throw ServiceError(ServiceError::Kind::invalid, "bad name");
+        if (spec.name.find('/') != std::string::npos)
+            throw ServiceError(ServiceError::Kind::invalid, "bad name");
         if (regions_.contains(spec.name)) throw ServiceError(ServiceError::Kind::exists, "it exists");
         if (spec.size_bytes > kRoom) throw ServiceError(ServiceError::Kind::no_room, "no room");
         RegionStatus region;
@@ -97,7 +100,8 @@ class FakeNode : public NodeService {
     RegionStatus& find(const std::string& name) {
         check_thread();
         const auto found = regions_.find(name);
-        if (found == regions_.end()) throw ServiceError(ServiceError::Kind::not_found, "there is no region \"" + name + "\"");
+        if (found == regions_.end())
+            throw ServiceError(ServiceError::Kind::not_found, "there is no region \"" + name + "\"");
         return found->second;
     }
     std::map<std::string, RegionStatus> regions_;
@@ -126,7 +130,8 @@ struct Fixture {
             }
         });
         node.control_thread = control.get_id();
-        server = std::make_unique<HttpServer>(socket, [this](const ApiRequest& request) { return api.handle(request); }, limits);
+        server = std::make_unique<HttpServer>(
+            socket, [this](const ApiRequest& request) { return api.handle(request); }, limits);
     }
     ~Fixture() {
         queue.close();
@@ -161,7 +166,8 @@ class RawClient {
         setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         std::string all;
         char block[4096];
-        for (ssize_t bytes; (bytes = recv(fd_, block, sizeof block, 0)) > 0;) all.append(block, static_cast<size_t>(bytes));
+        for (ssize_t bytes; (bytes = recv(fd_, block, sizeof block, 0)) > 0;)
+            all.append(block, static_cast<size_t>(bytes));
         return all;
     }
 
@@ -176,7 +182,8 @@ std::string raw_call(const fs::path& socket, const std::string& text) {
 }
 
 std::string post_text(const std::string& target, const std::string& body) {
-    return "POST " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
+    return "POST " + target +
+           " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
            "\r\n\r\n" + body;
 }
 
@@ -250,8 +257,10 @@ BOOST_AUTO_TEST_CASE(every_refusal_has_its_status_and_says_why) {
         {"/v1/regions", R"({"name": "a", "size": 4096, "reserve": 8192})", 422, "reserve: is larger"},
         {"/v1/regions", R"({"name": "a", "size": 8192, "reserve": 4096})", 422, "overcommit"},
         {"/v1/regions", R"({"name": "a", "size": 8192, "overcommit": "yes"})", 422, "true or false"},
-        {"/v1/regions", R"({"name": "a", "size": 8192, "temporary": 1})", 422, "temporary: must be true or false"},
-        {"/v1/regions", R"({"name": "a", "size": 4096, "colour": 1})", 422, "unknown field; this request takes: name, size"},
+        {"/v1/regions", R"({"name": "a", "size": 8192, "temporary": 1})", 422,
+         "temporary: must be true or false"},
+        {"/v1/regions", R"({"name": "a", "size": 4096, "colour": 1})", 422,
+         "unknown field; this request takes: name, size"},
         {"/v1/regions", R"({"name": "a/b", "size": 4096})", 422, "bad name"},
         {"/v1/regions", R"({"name": "taken", "size": 4096})", 409, "exists"},
         {"/v1/regions", R"({"name": "big", "size": "2GiB"})", 507, "no room"},
@@ -281,7 +290,8 @@ BOOST_AUTO_TEST_CASE(every_refusal_has_its_status_and_says_why) {
             const json body = json::parse(text.substr(body_at + 4), nullptr, false);
             BOOST_REQUIRE(body.is_object());
             BOOST_TEST(body["status"] == test.status);
-            BOOST_TEST(body["detail"].get<std::string>().find(test.detail) != std::string::npos, body["detail"]);
+            BOOST_TEST(body["detail"].get<std::string>().find(test.detail) != std::string::npos,
+                       body["detail"]);
         }
     }
     BOOST_TEST(client.get("/v1/regions").body["regions"].size() == 1u);  // none of it had an effect
@@ -303,7 +313,8 @@ BOOST_AUTO_TEST_CASE(what_is_not_http_is_refused_and_harms_nobody) {
     };
     for (const auto& [text, status] : cases) {
         const std::string reply = raw_call(fixture.socket, text);
-        BOOST_TEST(reply.find(std::string("HTTP/1.1 ") + status) == 0u, text.substr(0, 60) << " gave " << reply.substr(0, 60));
+        BOOST_TEST(reply.find(std::string("HTTP/1.1 ") + status) == 0u,
+                   text.substr(0, 60) << " gave " << reply.substr(0, 60));
     }
     BOOST_TEST(fixture.client().get("/v1/node").status == 200u);
 }
@@ -322,7 +333,8 @@ BOOST_AUTO_TEST_CASE(requests_follow_each_other_on_one_connection) {
     client.send(get + get + "HEAD /v1/node HTTP/1.1\r\nHost: x\r\n\r\n");  // a HEAD ends it
     const std::string replies = client.receive_all();
     size_t count = 0;
-    for (size_t at = 0; (at = replies.find("HTTP/1.1 200", at)) != std::string::npos; ++at) ++count;
+    for (size_t at = 0; (at = replies.find("HTTP/1.1 200", at)) != std::string::npos; ++at)
+        ++count;
     BOOST_TEST(count == 2u);
     BOOST_TEST(replies.find("HTTP/1.1 405") != std::string::npos);
 }
@@ -341,7 +353,8 @@ BOOST_AUTO_TEST_CASE(many_clients_at_once) {
             }
         });
     }
-    for (auto& thread : threads) thread.join();
+    for (auto& thread : threads)
+        thread.join();
     BOOST_TEST(good == 16u * 20u * 2u);
 }
 
@@ -359,7 +372,8 @@ BOOST_AUTO_TEST_CASE(a_client_that_leaves_in_the_middle_harms_nobody) {
     Fixture fixture;
     for (int i = 0; i < 50; ++i) {
         const RawClient client(fixture.socket);
-        client.send(post_text("/v1/regions", R"({"name": "a", "size": 4096})").substr(0, static_cast<size_t>(10 + 2 * i)));
+        client.send(post_text("/v1/regions", R"({"name": "a", "size": 4096})")
+                        .substr(0, static_cast<size_t>(10 + 2 * i)));
     }
     BOOST_TEST(fixture.client().get("/v1/node").status == 200u);
 }
@@ -405,10 +419,12 @@ BOOST_AUTO_TEST_CASE(a_stale_socket_is_replaced_a_live_one_is_not) {
     const auto names_it = [&](const char* part) {
         return [&fixture, part](const std::runtime_error& error) {
             const std::string what = error.what();
-            return what.find(fixture.directory.string()) != std::string::npos && what.find(part) != std::string::npos;
+            return what.find(fixture.directory.string()) != std::string::npos &&
+                   what.find(part) != std::string::npos;
         };
     };
-    BOOST_CHECK_EXCEPTION(UnixListener{fixture.socket}, std::runtime_error, names_it("another process answers"));
+    BOOST_CHECK_EXCEPTION(UnixListener{fixture.socket}, std::runtime_error,
+                          names_it("another process answers"));
     BOOST_TEST(fixture.client().get("/v1/node").status == 200u);
 
     const fs::path stale = fixture.directory / "stale.sock";
@@ -428,13 +444,16 @@ BOOST_AUTO_TEST_CASE(a_stale_socket_is_replaced_a_live_one_is_not) {
     std::ofstream(file) << "precious";
     BOOST_CHECK_EXCEPTION(UnixListener{file}, std::runtime_error, names_it("is no socket"));
     BOOST_TEST(fs::file_size(file) == 8u);
-    BOOST_CHECK_EXCEPTION(UnixListener{file / "x.sock"}, std::runtime_error, names_it("cannot make its directory"));
-    BOOST_CHECK_EXCEPTION(UnixListener{fixture.directory / std::string(120, 'a')}, std::runtime_error, names_it("107"));
+    BOOST_CHECK_EXCEPTION(UnixListener{file / "x.sock"}, std::runtime_error,
+                          names_it("cannot make its directory"));
+    BOOST_CHECK_EXCEPTION(UnixListener{fixture.directory / std::string(120, 'a')}, std::runtime_error,
+                          names_it("107"));
 }
 
 BOOST_AUTO_TEST_CASE(an_appliance_that_is_not_there_is_named) {
     const auto names_it = [](const std::runtime_error& error) {
-        return std::string(error.what()).find("the appliance at /nonexistent/x.sock cannot be reached: No such file") == 0;
+        return std::string(error.what())
+                   .find("the appliance at /nonexistent/x.sock cannot be reached: No such file") == 0;
     };
     BOOST_CHECK_EXCEPTION(NodeClient("/nonexistent/x.sock").get("/v1/node"), std::runtime_error, names_it);
 }
@@ -442,6 +461,9 @@ BOOST_AUTO_TEST_CASE(an_appliance_that_is_not_there_is_named) {
 BOOST_AUTO_TEST_CASE(an_appliance_that_does_not_answer_is_given_up) {
     Fixture fixture;
     const UnixListener mute(fixture.directory / "mute.sock");  // listens, and never accepts
-    const auto in_time = [](const std::runtime_error& error) { return std::string(error.what()).find("in time") != std::string::npos; };
-    BOOST_CHECK_EXCEPTION(NodeClient(fixture.directory / "mute.sock", 100ms).get("/v1/node"), std::runtime_error, in_time);
+    const auto in_time = [](const std::runtime_error& error) {
+        return std::string(error.what()).find("in time") != std::string::npos;
+    };
+    BOOST_CHECK_EXCEPTION(NodeClient(fixture.directory / "mute.sock", 100ms).get("/v1/node"),
+                          std::runtime_error, in_time);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The configuration is taken as written or refused with a line that says where, which key, and what is allowed.
+// The configuration is taken as written or refused with a line that says where, which key, and what is
+// allowed.
 #define BOOST_TEST_MODULE options
 #include "appliance/options.h"
 
@@ -33,7 +34,9 @@ struct BadCase {
     std::vector<std::string> parts;  // all of them are in the error
 };
 
-std::string port_with(const std::string& lines) { return kPort + lines + "\n"; }
+std::string port_with(const std::string& lines) {
+    return kPort + lines + "\n";
+}
 
 }  // namespace
 
@@ -122,91 +125,165 @@ BOOST_AUTO_TEST_CASE(errors_name_file_line_column_key_and_what_is_allowed) {
         {"nesting", "a = " + std::string(5000, '['), {"x.toml:1:", "not valid TOML"}},
         {"no port", "[node]\nname = \"a\"\n", {"x.toml: port: there is no [[port]]"}},
         {"empty", "", {"x.toml: port: there is no [[port]]"}},
-        {"a section misspelt", "[memroy]\nsize = 1\n" + kPort, {"x.toml:1:2: memroy: unknown key, did you mean 'memory'?"}},
-        {"a key misspelt", "[memory]\nsiez = \"1G\"\n" + kPort,
+        {"a section misspelt",
+         "[memroy]\nsize = 1\n" + kPort,
+         {"x.toml:1:2: memroy: unknown key, did you mean 'memory'?"}},
+        {"a key misspelt",
+         "[memory]\nsiez = \"1G\"\n" + kPort,
          {"x.toml:2:1: memory.siez: unknown key, did you mean 'size'?; known here: size, arena, huge_pages"}},
-        {"a key from nowhere", "[node]\nxyzzy = 1\n" + kPort, {"x.toml:2:1: node.xyzzy: unknown key; known here: name"}},
-        {"a section that is a value", "node = 1\n" + kPort, {"x.toml:1:8: node: is a whole number", "[node]"}},
+        {"a key from nowhere",
+         "[node]\nxyzzy = 1\n" + kPort,
+         {"x.toml:2:1: node.xyzzy: unknown key; known here: name"}},
+        {"a section that is a value",
+         "node = 1\n" + kPort,
+         {"x.toml:1:8: node: is a whole number", "[node]"}},
         {"port as a table", "[port]\nkind = \"vhost\"\n", {"x.toml:1:1: port: is a table", "[[port]]"}},
-        {"size", "[memory]\nsize = \"12XB\"\n" + kPort, {"x.toml:2:8: memory.size: \"12XB\" is not a size", "GiB"}},
+        {"size",
+         "[memory]\nsize = \"12XB\"\n" + kPort,
+         {"x.toml:2:8: memory.size: \"12XB\" is not a size", "GiB"}},
         {"negative size", "[memory]\nsize = -1\n" + kPort, {"x.toml:2:8: memory.size", "a size"}},
-        {"tiny size", "[memory]\nsize = \"4KiB\"\n" + kPort, {"x.toml:2:8: memory.size: is 4 KiB", "from 32 MiB to 4 TiB"}},
+        {"tiny size",
+         "[memory]\nsize = \"4KiB\"\n" + kPort,
+         {"x.toml:2:8: memory.size: is 4 KiB", "from 32 MiB to 4 TiB"}},
         {"vast size", "[memory]\nsize = \"4000TiB\"\n" + kPort, {"x.toml:2:8: memory.size", "to 4 TiB"}},
-        {"huge pages", "[memory]\nhuge_pages = true\n" + kPort,
+        {"huge pages",
+         "[memory]\nhuge_pages = true\n" + kPort,
          {"x.toml:2:14: memory.huge_pages: is true or false", "one of \"auto\", \"on\", \"off\""}},
-        {"relative arena", "[memory]\narena = \"huge\"\n" + kPort, {"x.toml:2:9: memory.arena", "from the root"}},
-        {"idle", "[poll]\nidle = \"lazy\"\n" + kPort,
+        {"relative arena",
+         "[memory]\narena = \"huge\"\n" + kPort,
+         {"x.toml:2:9: memory.arena", "from the root"}},
+        {"idle",
+         "[poll]\nidle = \"lazy\"\n" + kPort,
          {"x.toml:2:8: poll.idle: is \"lazy\", but must be one of \"adaptive\", \"spin\""}},
-        {"lcores text", "[poll]\nlcores = \"2-4\"\n" + kPort, {"x.toml:2:10: poll.lcores: is text", "\"auto\" or a list"}},
-        {"more lcores than queues", "[poll]\nlcores = [1, 2]\n" + kPort,
+        {"lcores text",
+         "[poll]\nlcores = \"2-4\"\n" + kPort,
+         {"x.toml:2:10: poll.lcores: is text", "\"auto\" or a list"}},
+        {"more lcores than queues",
+         "[poll]\nlcores = [1, 2]\n" + kPort,
          {"x.toml: poll.lcores: names 2 CPUs, but no port has more than 1 queue"}},
         {"lcores empty", "[poll]\nlcores = []\n" + kPort, {"x.toml:2:10: poll.lcores: is empty"}},
-        {"lcores twice", "[poll]\nlcores = [1, 1]\n" + kPort, {"x.toml:2:10: poll.lcores: names CPU 1 twice"}},
-        {"lcores range", "[poll]\nlcores = [1, 99999]\n" + kPort, {"x.toml:2:14: poll.lcores: contains 99999", "4095"}},
+        {"lcores twice",
+         "[poll]\nlcores = [1, 1]\n" + kPort,
+         {"x.toml:2:10: poll.lcores: names CPU 1 twice"}},
+        {"lcores range",
+         "[poll]\nlcores = [1, 99999]\n" + kPort,
+         {"x.toml:2:14: poll.lcores: contains 99999", "4095"}},
         {"lcores type", "[poll]\nlcores = [1, \"2\"]\n" + kPort, {"x.toml:2:14: poll.lcores: is text"}},
-        {"control", "[poll]\ncontrol_cpu = -1\n" + kPort, {"x.toml:2:15: poll.control_cpu: is -1", "from 0 to 4095"}},
-        {"service port", "[rdma]\nservice_port = 65536\n" + kPort, {"x.toml:2:16: rdma.service_port", "from 1 to 65535"}},
+        {"control",
+         "[poll]\ncontrol_cpu = -1\n" + kPort,
+         {"x.toml:2:15: poll.control_cpu: is -1", "from 0 to 4095"}},
+        {"service port",
+         "[rdma]\nservice_port = 65536\n" + kPort,
+         {"x.toml:2:16: rdma.service_port", "from 1 to 65535"}},
         {"service port 0", "[rdma]\nservice_port = 0\n" + kPort, {"x.toml:2:16: rdma.service_port: is 0"}},
-        {"max_qps", "[rdma]\nmax_qps = 1000\n" + kPort, {"x.toml:2:11: rdma.max_qps: is 1000", "power of two"}},
-        {"resources", "[rdma]\nresponder_resources = 0\n" + kPort, {"x.toml:2:23: rdma.responder_resources", "from 1 to 128"}},
-        {"log level", "[log]\nlevel = \"loud\"\n" + kPort, {"x.toml:2:9: log.level", "\"error\", \"warning\""}},
+        {"max_qps",
+         "[rdma]\nmax_qps = 1000\n" + kPort,
+         {"x.toml:2:11: rdma.max_qps: is 1000", "power of two"}},
+        {"resources",
+         "[rdma]\nresponder_resources = 0\n" + kPort,
+         {"x.toml:2:23: rdma.responder_resources", "from 1 to 128"}},
+        {"log level",
+         "[log]\nlevel = \"loud\"\n" + kPort,
+         {"x.toml:2:9: log.level", "\"error\", \"warning\""}},
         {"node name", "[node]\nname = \"a b\"\n" + kPort, {"x.toml:2:8: node.name: \"a b\" is not a name"}},
-        {"node name type", "[node]\nname = 5\n" + kPort, {"x.toml:2:8: node.name: is a whole number, but must be text"}},
-        {"socket path", "[node]\napi_socket = \"/" + std::string(108, 'a') + "\"\n" + kPort,
+        {"node name type",
+         "[node]\nname = 5\n" + kPort,
+         {"x.toml:2:8: node.name: is a whole number, but must be text"}},
+        {"socket path",
+         "[node]\napi_socket = \"/" + std::string(108, 'a') + "\"\n" + kPort,
          {"x.toml:2:14: node.api_socket: is 109 characters long", "at most 107"}},
-        {"path with a comma", "[[port]]\nkind = \"vhost\"\npath = \"/a,client=1\"\n", {"x.toml:3:8: port.path"}},
-        {"kind", "[[port]]\nkind = \"vhots\"\n", {"x.toml:2:8: port.kind: is \"vhots\"", "\"vhost\", \"memif\""}},
+        {"path with a comma",
+         "[[port]]\nkind = \"vhost\"\npath = \"/a,client=1\"\n",
+         {"x.toml:3:8: port.path"}},
+        {"kind",
+         "[[port]]\nkind = \"vhots\"\n",
+         {"x.toml:2:8: port.kind: is \"vhots\"", "\"vhost\", \"memif\""}},
         {"no kind", "[[port]]\npath = \"/a\"\n", {"x.toml:1:1: port.kind: is missing", "virtio_user"}},
-        {"no path", "[[port]]\nkind = \"vhost\"\naddresses = [\"10.0.0.1/8\"]\n",
+        {"no path",
+         "[[port]]\nkind = \"vhost\"\naddresses = [\"10.0.0.1/8\"]\n",
          {"x.toml:1:1: port.path: is missing: a port of kind \"vhost\" needs it"}},
-        {"no interface", "[[port]]\nkind = \"tap\"\naddresses = [\"10.0.0.1/8\"]\n", {"port.interface: is missing"}},
-        {"no devargs", "[[port]]\nkind = \"vdev\"\naddresses = [\"10.0.0.1/8\"]\n", {"port.devargs: is missing"}},
-        {"wrong devargs", "[[port]]\nkind = \"vdev\"\ndevargs = \"crypto_x\"\n", {"x.toml:3:11: port.devargs", "net_ring0"}},
-        {"empty interface", "[[port]]\nkind = \"tap\"\ninterface = \"\"\naddresses = [\"10.0.0.1/8\"]\n",
+        {"no interface",
+         "[[port]]\nkind = \"tap\"\naddresses = [\"10.0.0.1/8\"]\n",
+         {"port.interface: is missing"}},
+        {"no devargs",
+         "[[port]]\nkind = \"vdev\"\naddresses = [\"10.0.0.1/8\"]\n",
+         {"port.devargs: is missing"}},
+        {"wrong devargs",
+         "[[port]]\nkind = \"vdev\"\ndevargs = \"crypto_x\"\n",
+         {"x.toml:3:11: port.devargs", "net_ring0"}},
+        {"empty interface",
+         "[[port]]\nkind = \"tap\"\ninterface = \"\"\naddresses = [\"10.0.0.1/8\"]\n",
          {"x.toml:3:13: port.interface: is empty"}},
-        {"a key of another kind", port_with("interface = \"eth0\""),
+        {"a key of another kind",
+         port_with("interface = \"eth0\""),
          {"x.toml:5:13: port.interface: means nothing to a port of kind \"vhost\", which goes by 'path'"}},
-        {"interface name", "[[port]]\nkind = \"tap\"\ninterface = \"a/b\"\n", {"x.toml:3:13: port.interface: \"a/b\""}},
-        {"long interface name", "[[port]]\nkind = \"tap\"\ninterface = \"abcdefghijklmnop\"\n", {"1 to 15 characters"}},
-        {"pci", "[[port]]\nkind = \"pci\"\npci = \"03:00\"\n", {"x.toml:3:7: port.pci: \"03:00\" is not a PCI address"}},
-        {"no addresses", "[[port]]\nkind = \"vhost\"\npath = \"/a\"\n", {"x.toml:1:1: port.addresses: is missing"}},
-        {"address without prefix", "[[port]]\nkind = \"vhost\"\npath = \"/a\"\naddresses = [\"10.0.0.1\"]\n",
+        {"interface name",
+         "[[port]]\nkind = \"tap\"\ninterface = \"a/b\"\n",
+         {"x.toml:3:13: port.interface: \"a/b\""}},
+        {"long interface name",
+         "[[port]]\nkind = \"tap\"\ninterface = \"abcdefghijklmnop\"\n",
+         {"1 to 15 characters"}},
+        {"pci",
+         "[[port]]\nkind = \"pci\"\npci = \"03:00\"\n",
+         {"x.toml:3:7: port.pci: \"03:00\" is not a PCI address"}},
+        {"no addresses",
+         "[[port]]\nkind = \"vhost\"\npath = \"/a\"\n",
+         {"x.toml:1:1: port.addresses: is missing"}},
+        {"address without prefix",
+         "[[port]]\nkind = \"vhost\"\npath = \"/a\"\naddresses = [\"10.0.0.1\"]\n",
          {"x.toml:4:13: port.addresses: \"10.0.0.1\""}},
-        {"addresses as text", "[[port]]\nkind = \"vhost\"\npath = \"/a\"\naddresses = \"10.0.0.1/8\"\n",
+        {"addresses as text",
+         "[[port]]\nkind = \"vhost\"\npath = \"/a\"\naddresses = \"10.0.0.1/8\"\n",
          {"x.toml:4:13: port.addresses: is text, but must be a list of texts"}},
-        {"address twice", "[[port]]\nkind = \"vhost\"\npath = \"/a\"\naddresses = [\"10.0.0.1/8\", \"10.0.0.1/24\"]\n",
+        {"address twice",
+         "[[port]]\nkind = \"vhost\"\npath = \"/a\"\naddresses = [\"10.0.0.1/8\", \"10.0.0.1/24\"]\n",
          {"port.addresses: 10.0.0.1 is given twice"}},
-        {"address on two ports", kPort + "[[port]]\nkind = \"vhost\"\npath = \"/b\"\naddresses = [\"10.0.0.1/8\"]\n",
+        {"address on two ports",
+         kPort + "[[port]]\nkind = \"vhost\"\npath = \"/b\"\naddresses = [\"10.0.0.1/8\"]\n",
          {"x.toml:8:13: port.addresses: 10.0.0.1 is given twice"}},
-        {"path on two ports", kPort + "[[port]]\nkind = \"vhost\"\npath = \"/run/v\"\naddresses = [\"10.1.0.1/8\"]\n",
+        {"path on two ports",
+         kPort + "[[port]]\nkind = \"vhost\"\npath = \"/run/v\"\naddresses = [\"10.1.0.1/8\"]\n",
          {"x.toml:7:8: port.path: /run/v belongs to port \"vhost0\" already"}},
-        {"name on two ports", kPort + "[[port]]\nname = \"vhost0\"\nkind = \"vhost\"\npath = \"/b\"\naddresses = [\"10.1.0.1/8\"]\n",
+        {"name on two ports",
+         kPort +
+             "[[port]]\nname = \"vhost0\"\nkind = \"vhost\"\npath = \"/b\"\naddresses = [\"10.1.0.1/8\"]\n",
          {"x.toml:6:8: port.name: \"vhost0\" is the name of another port"}},
-        {"peer elsewhere", port_with("peer_address = \"10.9.0.2\""), {"x.toml:5:16: port.peer_address: 10.9.0.2 is in none"}},
-        {"peer is us", port_with("peer_address = \"10.0.0.1\""), {"port.peer_address: 10.0.0.1 is this port's own"}},
+        {"peer elsewhere",
+         port_with("peer_address = \"10.9.0.2\""),
+         {"x.toml:5:16: port.peer_address: 10.9.0.2 is in none"}},
+        {"peer is us",
+         port_with("peer_address = \"10.0.0.1\""),
+         {"port.peer_address: 10.0.0.1 is this port's own"}},
         {"peer is no address", port_with("peer_address = \"x\""), {"x.toml:5:16: port.peer_address: \"x\""}},
-        {"mtu", port_with("mtu = 100"), {"x.toml:5:7: port.mtu: is 100, but must be a whole number from 576 to 9600"}},
-        {"mtu of a tap", "[[port]]\nkind = \"tap\"\ninterface = \"t\"\nmtu = 4200\naddresses = [\"10.0.0.1/8\"]\n",
+        {"mtu",
+         port_with("mtu = 100"),
+         {"x.toml:5:7: port.mtu: is 100, but must be a whole number from 576 to 9600"}},
+        {"mtu of a tap",
+         "[[port]]\nkind = \"tap\"\ninterface = \"t\"\nmtu = 4200\naddresses = [\"10.0.0.1/8\"]\n",
          {"port.mtu: is 4200", "from 576 to 1500"}},
-        {"queues", port_with("queues = 0"), {"x.toml:5:10: port.queues: is 0, but must be a whole number from 1 to 64"}},
+        {"queues",
+         port_with("queues = 0"),
+         {"x.toml:5:10: port.queues: is 0, but must be a whole number from 1 to 64"}},
         {"fraction", port_with("mtu = 1500.5"), {"x.toml:5:7: port.mtu: is a fraction"}},
         {"date", port_with("mtu = 2024-01-01"), {"x.toml:5:7: port.mtu: is a date"}},
     };
     for (const BadCase& test : cases) {
         const std::string error = error_of(test.text);
         for (const std::string& part : test.parts) {
-            BOOST_TEST(error.find(part) != std::string::npos, test.name << ": \"" << part << "\" is not in: " << error);
+            BOOST_TEST(error.find(part) != std::string::npos,
+                       test.name << ": \"" << part << "\" is not in: " << error);
         }
         BOOST_TEST(error.find('\n') == std::string::npos, test.name << ": more than one line: " << error);
     }
 }
 
 BOOST_AUTO_TEST_CASE(the_command_line_overrides_the_file) {
-    const std::string file = "[memory]\nsize = \"1GiB\"\narena = \"/a\"\n[[port]]\nname = \"p\"\n" + kPort.substr(9);
-    const Options options =
-        parse_options(file, "x.toml", {"memory.size=64MiB", "poll.idle=spin", "port.p.mtu=1500", "node.name=\"n2\"",
-                                       "rdma.max_qps = 32", "rdma.max_qps=64", "poll.lcores=[1, 2]",
-                                       "port.p.queues=2", "port.p.addresses=['10.1.0.1/24']"});
+    const std::string file =
+        "[memory]\nsize = \"1GiB\"\narena = \"/a\"\n[[port]]\nname = \"p\"\n" + kPort.substr(9);
+    const Options options = parse_options(
+        file, "x.toml",
+        {"memory.size=64MiB", "poll.idle=spin", "port.p.mtu=1500", "node.name=\"n2\"", "rdma.max_qps = 32",
+         "rdma.max_qps=64", "poll.lcores=[1, 2]", "port.p.queues=2", "port.p.addresses=['10.1.0.1/24']"});
     BOOST_TEST(options.memory.size_bytes.value() == 64ULL << 20);
     BOOST_TEST(options.memory.arena == "/a");
     BOOST_TEST((options.poll.idle == IdlePolicy::spin));
@@ -225,7 +302,9 @@ BOOST_AUTO_TEST_CASE(a_wrong_override_is_named_as_such) {
         {"unknown", "memory.siez=1", {"--set memory.siez=1: memory.siez: unknown key, did you mean 'size'?"}},
         {"value", "memory.size=12XB", {"--set memory.size=12XB: memory.size: \"12XB\" is not a size"}},
         {"type", "node.name=5", {"--set node.name=5: node.name: is a whole number"}},
-        {"no such port", "port.nobody.mtu=1500", {"--set port.nobody.mtu=1500: there is no [[port]] with name = \"nobody\""}},
+        {"no such port",
+         "port.nobody.mtu=1500",
+         {"--set port.nobody.mtu=1500: there is no [[port]] with name = \"nobody\""}},
         {"a port's whole", "port.p=1", {"--set port.p=1: there is no [[port]]"}},
         {"all ports", "port=1", {"--set port=1: port: is a whole number"}},
         {"key syntax", "a..b=1", {"--set a..b=1", "not valid TOML"}},
@@ -234,14 +313,16 @@ BOOST_AUTO_TEST_CASE(a_wrong_override_is_named_as_such) {
     for (const BadCase& test : cases) {
         const std::string error = error_of("[[port]]\nname = \"p\"\n" + kPort.substr(9), {test.text});
         for (const std::string& part : test.parts) {
-            BOOST_TEST(error.find(part) != std::string::npos, test.name << ": \"" << part << "\" is not in: " << error);
+            BOOST_TEST(error.find(part) != std::string::npos,
+                       test.name << ": \"" << part << "\" is not in: " << error);
         }
     }
 }
 
 BOOST_AUTO_TEST_CASE(a_missing_file_is_named) {
     const auto names_it = [](const OptionError& error) {
-        return std::string(error.what()).find("/nonexistent/x.toml: cannot read the configuration: No such file") == 0;
+        return std::string(error.what())
+                   .find("/nonexistent/x.toml: cannot read the configuration: No such file") == 0;
     };
     BOOST_CHECK_EXCEPTION(load_options("/nonexistent/x.toml"), OptionError, names_it);
     BOOST_CHECK_THROW(load_options("/tmp"), OptionError);
@@ -263,7 +344,8 @@ BOOST_AUTO_TEST_CASE(the_examples_are_good_and_show_the_defaults) {
     BOOST_TEST(example.rdma.responder_resources == defaults.rdma.responder_resources);
     BOOST_TEST((example.log.level == defaults.log.level));
 
-    const Options demo = load_options(config / "demo.toml", {"port.local0.path=/tmp/other.vhost", "memory.size=64MiB"});
+    const Options demo =
+        load_options(config / "demo.toml", {"port.local0.path=/tmp/other.vhost", "memory.size=64MiB"});
     BOOST_REQUIRE(demo.ports.size() == 1u);
     BOOST_TEST(demo.ports[0].path == "/tmp/other.vhost");
     BOOST_TEST(demo.memory.size_bytes.value() == 64ULL << 20);
@@ -271,13 +353,42 @@ BOOST_AUTO_TEST_CASE(the_examples_are_good_and_show_the_defaults) {
 
 BOOST_AUTO_TEST_CASE(sizes_with_units) {
     const std::vector<std::pair<const char*, uint64_t>> good = {
-        {"0", 0},         {"4096", 4096},        {"1K", 1024},           {"1KiB", 1024},       {"1kb", 1000},
-        {"64MiB", 64u << 20}, {" 2 GiB ", 2ULL << 30}, {"1.5GiB", 1536ULL << 20}, {"0.5k", 512}, {"1T", 1ULL << 40},
-        {"500MB", 500'000'000}, {"8388607TiB", 8388607ULL << 40}, {"7B", 7},
+        {"0", 0},
+        {"4096", 4096},
+        {"1K", 1024},
+        {"1KiB", 1024},
+        {"1kb", 1000},
+        {"64MiB", 64u << 20},
+        {" 2 GiB ", 2ULL << 30},
+        {"1.5GiB", 1536ULL << 20},
+        {"0.5k", 512},
+        {"1T", 1ULL << 40},
+        {"500MB", 500'000'000},
+        {"8388607TiB", 8388607ULL << 40},
+        {"7B", 7},
     };
-    for (const auto& [text, bytes] : good) BOOST_TEST(parse_size(text).value_or(~0ULL) == bytes, text);
-    for (const char* text : {"", " ", "-1", "+1", "GiB", "1 2", "1XB", "1e3", "0x10", "1..5G", "1.G", ".5G", "0.3", "1.0000001K",
-                             "8388608TiB", "99999999999999999999", "9223372036854775808", "1GiBs", "inf", "nan"}) {
+    for (const auto& [text, bytes] : good)
+        BOOST_TEST(parse_size(text).value_or(~0ULL) == bytes, text);
+    for (const char* text : {"",
+                             " ",
+                             "-1",
+                             "+1",
+                             "GiB",
+                             "1 2",
+                             "1XB",
+                             "1e3",
+                             "0x10",
+                             "1..5G",
+                             "1.G",
+                             ".5G",
+                             "0.3",
+                             "1.0000001K",
+                             "8388608TiB",
+                             "99999999999999999999",
+                             "9223372036854775808",
+                             "1GiBs",
+                             "inf",
+                             "nan"}) {
         BOOST_TEST(!parse_size(text).has_value(), text);
     }
     BOOST_TEST(format_size(0) == "0 bytes");

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* liblagan: far memory without paging. Read byte ranges of a region in place, store and free pages of it.
  *
- * A process may open one connection in its life (DPDK's environment runs in it); all calls on it come from one
- * thread. Sizes and offsets are bytes unless a name says pages; a page is LAGAN_PAGE_BYTES. Functions that
- * can fail return a lagan_status; lagan_error() says more in words. C++: see lagan.hpp. */
+ * A process may open one connection in its life (DPDK's environment runs in it); all calls on it come from
+ * one thread. Sizes and offsets are bytes unless a name says pages; a page is LAGAN_PAGE_BYTES. Functions
+ * that can fail return a lagan_status; lagan_error() says more in words. C++: see lagan.hpp. */
 #ifndef LAGAN_LAGAN_H
 #define LAGAN_LAGAN_H
 
