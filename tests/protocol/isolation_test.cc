@@ -241,14 +241,16 @@ BOOST_AUTO_TEST_CASE(an_overcommitted_region_runs_out_and_recovers) {
     BOOST_TEST(f.memory(stored * 4096ULL, 4096) == pattern(4096, 3));
 }
 
-// Pages of a burst are published together, after the last packet: the one that finds no frame is named all the same, those
-// before it count, and those behind it never happened. Another connection's page in the same burst is none of its business.
+// Pages of a burst are published together, after the last packet: the one that finds no frame is named all
+// the same, those before it count, and those behind it never happened. Another connection's page in the same
+// burst is none of its business.
 BOOST_AUTO_TEST_CASE(memory_that_runs_out_within_a_burst) {
     PeerFixture f({.frame_bytes = 16 << 20}, 64 << 20, 0, true);
     auto& reserved = f.link.make_region("reserved", 64 << 10);
     RawPeer other(f.link, reserved);
     const auto room = static_cast<uint32_t>(f.link.regions->budget().unclaimed()) - 3;
-    for (uint32_t page = 0; page < room; page++) f.peer.exchange(f.peer.write_only(page * 4096ULL, pattern(4096, 1)));
+    for (uint32_t page = 0; page < room; page++)
+        f.peer.exchange(f.peer.write_only(page * 4096ULL, pattern(4096, 1)));
     for (uint32_t page = room; page < room + 8; page++) {
         f.peer.send(f.peer.write_only(page * 4096ULL, pattern(4096, 2)));
         if (page == room + 5) other.send(other.write_only(0, pattern(4096, 3)));
