@@ -43,6 +43,7 @@ void init_eal(bool huge_pages) {
                                           fmt::format("lagan_bench_{}", getpid())};
     arguments.push_back(huge_pages ? "--in-memory" : "--no-huge");
     std::vector<char*> argv;
+    argv.reserve(arguments.size());
     for (std::string& argument : arguments)
         argv.push_back(argument.data());
     if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
