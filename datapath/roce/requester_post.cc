@@ -59,7 +59,7 @@ bool post_send(Engine& engine, Qp& qp, uint64_t cookie, const std::byte* message
     MessageRing& ring = qp.requester.to_send;
     if (bytes > kMaxMessageBytes || ring.full()) return false;
     MessageRing::Message& slot = ring.at(ring.tail);
-    std::memcpy(slot.data, message, bytes);
+    if (bytes != 0) std::memcpy(slot.data, message, bytes);
     slot.bytes = bytes;
     if (!post(engine, qp, {.cookie = cookie, .local = slot.data, .length = bytes, .kind = WorkKind::send}))
         return false;

@@ -140,7 +140,8 @@ static void take_read_response(Engine& engine, Qp& qp, const Packet& packet) {
     const uint32_t skipped = index << qp.mtu_shift;
     const uint32_t wanted = std::min<uint32_t>(work.length - skipped, qp.mtu_bytes);
     if (packet.payload_bytes != wanted) return fail_requests(engine, qp, WorkStatus::bad_response);
-    std::memcpy(work.local + skipped, packet.payload, wanted);
+    if (wanted != 0)
+        std::memcpy(work.local + skipped, packet.payload, wanted);  // of no bytes: `local` may be null
     q.unacked_psn = psn_add(packet.psn, 1);
     if (index + 1 == work.packets) complete_oldest(engine, qp, WorkStatus::success);
     progress(engine, qp);

@@ -76,7 +76,7 @@ static bool send_data(Engine& engine, Qp& qp, const WorkRequest& work, uint32_t 
     if (info.immdt != kNoHeader) reinterpret_cast<ImmDt*>(body + info.immdt)->data = work.immediate;
     uint32_t state = header_icrc_state(qp, data, info.extension_bytes);
     uint8_t* to = body + info.extension_bytes;
-    std::memcpy(to, work.local + skipped, payload);
+    if (payload != 0) std::memcpy(to, work.local + skipped, payload);  // of no bytes: `local` may be null
     state = crc32_raw(state, to, payload);
     const uint32_t trailer = write_trailer(to + payload, payload, state);
     finish_linear(packet, headers_bytes(qp) + info.extension_bytes + payload + trailer);

@@ -137,3 +137,15 @@ BOOST_AUTO_TEST_CASE(a_free_does_not_overtake_a_read) {
     BOOST_TEST((in == out));
     BOOST_TEST(region.present == 0U);
 }
+
+BOOST_AUTO_TEST_CASE(nothing_needs_no_buffer) {
+    Loopback link;
+    auto& region = link.make_region("r", 1 << 20);
+    const auto pair = link.connect(region);
+    BOOST_TEST(link.write(pair, region.data_rkey, 0, nullptr, 0) == WorkStatus::success);
+    BOOST_TEST(link.read(pair, region.data_rkey, 0, nullptr, 0) == WorkStatus::success);
+    const auto reply = link.call(pair, nullptr, 0);
+    BOOST_REQUIRE(reply.size() == sizeof(capsule::Header));
+    BOOST_TEST(reinterpret_cast<const capsule::Header*>(reply.data())->status ==
+               static_cast<uint16_t>(capsule::Status::bad_length));
+}

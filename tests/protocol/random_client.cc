@@ -175,7 +175,7 @@ void RandomClient::check_read(const Op& op) const {
     const bool guard =
         std::all_of(op.data.begin() + op.bytes, op.data.end(), [](uint8_t b) { return b == kGuard; });
     BOOST_REQUIRE_MESSAGE(guard, "a READ of " << op.bytes << " bytes wrote behind its buffer");
-    if (std::memcmp(op.data.data(), op.expected.data(), op.bytes) == 0) return;
+    if (std::equal(op.expected.begin(), op.expected.end(), op.data.begin())) return;
     for (uint32_t i = 0; i < op.bytes; i++) {
         if (op.data[i] == op.expected[i]) continue;
         const uint64_t at = op.offset + i;

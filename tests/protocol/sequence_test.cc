@@ -232,7 +232,7 @@ BOOST_AUTO_TEST_CASE(dropped_without_a_word_and_counted) {
         {DropReason::not_rocev2, [](Frame& f, const Layout& at) { f[at.udp + 3] ^= 1; }, {}},
         {DropReason::udp_length, [](Frame& f, const Layout& at) { f[at.udp + 5] ^= 4; }, {}},
         {DropReason::truncated, {}, [](Frame& f, const Layout&) { f.resize(30); }},
-        {DropReason::ip_length, {}, [](Frame& f, const Layout&) { f.resize(f.size() - 8); }},
+        {DropReason::ip_length, {}, [](Frame& f, const Layout&) { f.erase(f.end() - 8, f.end()); }},
     };
     PeerFixture f;
     Request good = f.peer.write_only(0, pattern(64, 1));
