@@ -121,7 +121,7 @@ void feed(cm::ControlPlane& plane, const Frame& frame, uint64_t now_us) {
     check(mbuf != nullptr, "mbufs come back");
     mbuf->port = 0;
     if (char* to = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())))
-        std::memcpy(to, frame.data(), frame.size());
+        if (!frame.empty()) std::memcpy(to, frame.data(), frame.size());
     plane.on_punted(mbuf, now_us);
 }
 
