@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // READ, WRITE and capsules over an undisturbed link.
 #define BOOST_TEST_MODULE basic_protocol
+#include <algorithm>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
-#include <cstring>
 #include <numeric>
 
 #include "datapath/capsule.h"
@@ -51,7 +51,7 @@ BOOST_DATA_TEST_CASE(what_was_written_is_read,
             BOOST_REQUIRE(link.write(pair, region.data_rkey, offset, out.data(), bytes) ==
                           WorkStatus::success);
             BOOST_REQUIRE(link.read(pair, region.data_rkey, offset, in.data(), bytes) == WorkStatus::success);
-            BOOST_REQUIRE(std::memcmp(in.data(), out.data(), bytes) == 0);
+            BOOST_REQUIRE(std::equal(out.begin(), out.end(), in.begin()));
             BOOST_REQUIRE(in[bytes] == 0xee);
         }
     }
