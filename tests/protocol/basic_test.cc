@@ -13,7 +13,6 @@ using lagan::Role;
 using lagan::memory::kPageBytes;
 using lagan::roce::WorkStatus;
 using lagan::test::Loopback;
-using lagan::test::LoopbackOptions;
 namespace capsule = lagan::capsule;
 namespace data = boost::unit_test::data;
 
