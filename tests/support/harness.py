@@ -40,6 +40,7 @@ class Context:
         base = os.environ.get("LAGAN_TEST_DIR")
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lagan-", dir=base))
         self._huge_dir = None
+        self.shared = None  # what the suite's shared() function returned
         self._processes = []
         self._finalizers = []
 
@@ -144,10 +145,19 @@ class Suite:
     def __init__(self, file):
         self.name = pathlib.Path(file).stem.removesuffix("_test")
         self.cases = []
+        self._make_shared = None
+        self._session = None  # the context of what is shared
+        self._shared_error = None
 
     def case(self, function):
         """Decorator: function(t) is a case; its name is the function's."""
         self.cases.append(function)
+        return function
+
+    def shared(self, function):
+        """Decorator: function(t) runs once, before the first case; all cases have what it returned as t.shared, and what it
+        started runs until the last one has ended. For what takes long to start, such as a guest."""
+        self._make_shared = function
         return function
 
     def main(self):
@@ -163,8 +173,27 @@ class Suite:
             return
         if not chosen:
             sys.exit(f"{self.name}: no case matches {options.only!r}")
-        failed = [case for case in chosen if not self._run(case, options)]
+        try:
+            failed = [case for case in chosen if not self._run(case, options)]
+        finally:
+            if self._session is not None:
+                self._session.remove(options.keep)
         sys.exit(1 if failed else 0)
+
+    def _share(self, options):
+        """What the shared function returned; if it failed, every case does."""
+        if self._make_shared is not None and self._session is None:
+            self._session = Context(self, "shared", options.seed)
+            try:
+                self._session.shared = self._make_shared(self._session)
+            except Exception as error:
+                self._shared_error = error
+        if self._shared_error is not None:
+            raise self._shared_error
+        return self._session.shared if self._session else None
+
+    def _contexts(self, context):
+        return (self._session, context) if self._session else (context,)
 
     def _run(self, case, options):
         begin = time.monotonic()
@@ -172,10 +201,12 @@ class Suite:
         verdict, why = "PASS", ""
         try:
             try:
+                context.shared = self._share(options)
                 case(context)
             finally:
                 context.stop_processes()
-            context.check_logs()
+            for each in self._contexts(context):
+                each.check_logs()
         except Skip as skip:
             verdict, why = "SKIP", str(skip)
         except Failure as failure:
@@ -185,7 +216,8 @@ class Suite:
             verdict, why = "FAIL", f"{type(error).__name__}: {error}"
         finally:  # also when interrupted: nothing of a case outlives it
             if verdict == "FAIL":
-                context.show_logs()
+                for each in self._contexts(context):
+                    each.show_logs()
             context.remove(options.keep)
         label = f"{self.name}.{case.__name__}"
         if verdict == "PASS":
