@@ -56,6 +56,8 @@ uint32_t ConnectionManager::connect(const ConnectParams& params, ConnectCallback
         .retry_count = params.retry_count,
         .rnr_retry = params.rnr_retry,
         .rnr_timer = options_.rnr_timer,
+        .region_id = params.region_id,
+        .role = params.role,
     };
     if (qp.qpn == 0) return 0;
     qp.path.udp_source_port = udp_source_port(qp.qpn);

@@ -78,6 +78,8 @@ struct ConnectParams {
     uint8_t response_timeout = 16;  // how long to wait for each answer: 4.096 us × 2^n (16: 268 ms)
     uint8_t max_retries = 7;        // REQs sent again; at most 15
     uint32_t engine = 0;
+    uint32_t region_id = 0;  // of our memory, the one region that the peer may reach; 0: none
+    Role role = Role::none;  // what it may do there
 };
 
 // The largest path MTU that a port with an IP MTU of `port_mtu` bytes carries: 1024 for 1500, 4096 from 4188

@@ -82,6 +82,8 @@ BOOST_AUTO_TEST_CASE(both_sides_agree_on_a_connection) {
             params.initiator_depth = 128;  // as Linux clients ask
             params.responder_resources = 2;
             params.engine = 5;
+            params.region_id = 17;
+            params.role = Role::read;
             network.decision.max_responder_resources = 16;
             network.decision.private_data.assign(196, 0xab);
             network.connect(params);
@@ -104,6 +106,8 @@ BOOST_AUTO_TEST_CASE(both_sides_agree_on_a_connection) {
             BOOST_TEST(theirs.responder_resources == 16);
             BOOST_TEST(ours.responder_resources == 2);
             BOOST_TEST(theirs.initiator_depth == 2);
+            BOOST_TEST(ours.region_id == 17U);
+            BOOST_TEST((ours.role == Role::read));
             BOOST_TEST((ours.path.remote_ip == theirs.path.local_ip));
             BOOST_TEST(rte_is_same_ether_addr(&ours.path.remote_mac, &theirs.path.local_mac));
             BOOST_TEST(rte_is_same_ether_addr(&theirs.path.remote_mac, &ours.path.local_mac));
