@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The lagan command: its words on the command line. What they do is in run/.
+// The lagan command: its words on the command line. What they do is in run/ and doctor/.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 
 #include "client/connect.h"
+#include "client/doctor/doctor_command.h"
 #include "client/pager/attach_message.h"
 #include "client/run/appliance_store.h"
 #include "client/run/run_command.h"
@@ -35,16 +36,21 @@ int main(int argc, char** argv) {
     run->add_option("program", options.program, "The program and its arguments")->required();
     run->positionals_at_end();
 
+    doctor::DoctorOptions doctor_options;
+    const CLI::App* doctor = doctor::add_doctor(app, doctor_options);
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         const int status = app.exit(error);
-        return status == 0 ? 0 : pager::kExitLaganFailed;
+        if (status == 0) return 0;
+        return doctor->parsed() ? doctor::kWrongUsage : pager::kExitLaganFailed;
     }
     if (version->parsed()) {
         std::printf("lagan %s\n", LAGAN_VERSION);
         return 0;
     }
+    if (doctor->parsed()) return doctor::run(doctor_options);
     return run::run(options, [&](const run::RunOptions& wanted) {
         return run::open_appliance_store(appliance, wanted.region_bytes);
     });

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +16,11 @@ namespace lagan::client::pager {
 constexpr const char* kNotPermitted =
     "userfaultfd is not permitted here: run as root, or grant CAP_SYS_PTRACE, or set "
     "vm.unprivileged_userfaultfd=1, or (Linux 6.1 and later) give this user access to /dev/userfaultfd";
+
+// What the pager needs of it: faults of a shared mapping, write protection of one (Linux 5.19), given-up
+// pages.
+constexpr uint64_t kUserfaultFeatures = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+                                        UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_EVENT_REMOVE;
 
 // -1: not permitted.
 inline int open_userfaultfd() {

@@ -32,8 +32,7 @@ int open_userfaultfd_or_die() {
 void register_faults(int fd, void* base, size_t bytes) {
     uffdio_api api{};
     api.api = UFFD_API;
-    api.features = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
-                   UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_EVENT_REMOVE;
+    api.features = pager::kUserfaultFeatures;
     if (ioctl(fd, UFFDIO_API, &api) != 0) {
         die("this kernel cannot write-protect shared memory by userfaultfd: Linux 5.19 or later is needed");
     }

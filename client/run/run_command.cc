@@ -10,13 +10,13 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <system_error>
 
 #include "client/pager/attach_listener.h"
 #include "client/pager/attach_message.h"
 #include "client/pager/open_userfaultfd.h"
 #include "client/pager/pager.h"
+#include "client/run/preload_library.h"
 #include "client/run/program.h"
 #include "client/run/report.h"
 
@@ -35,17 +35,6 @@ constexpr microseconds kSpin{50};
 constexpr int kSleepMs = 10;
 // How often a busy pager looks at what is not a fault: signals, the program's end, a program that attaches.
 constexpr milliseconds kLookAround{1};
-
-std::string find_preload(const std::string& given) {
-    if (!given.empty()) return std::filesystem::absolute(given);
-    const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-    for (const char* place :
-         {"preload", "../client/preload", "../lib/lagan", "../lib/x86_64-linux-gnu/lagan"}) {
-        const auto path = here / place / "liblagan_preload.so";
-        if (std::filesystem::exists(path)) return std::filesystem::canonical(path);
-    }
-    throw StartError(pager::kExitLaganFailed, "liblagan_preload.so is not beside " + here.string());
-}
 
 std::string joined(const char* variable, const std::string& first, char separator, bool first_wins) {
     const char* present = std::getenv(variable);

@@ -1,0 +1,213 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+# lagan-test: hugepages=no builds=release,asan timeout=120
+"""lagan doctor as a process, on this machine: what stands in the way is said, and what does not is not."""
+import json
+import pathlib
+import re
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from harness import Suite
+from node_http import request
+
+suite = Suite(__file__)
+
+kGrantBytes = 56
+
+
+class Node:
+    """One appliance with a vhost port, in the case's scratch directory."""
+
+    def __init__(self, t, name="node"):
+        self.t, self.name = t, name
+        self.socket = t.dir / f"{name}.sock"
+        self.config = t.dir / f"{name}.toml"
+        self.config.write_text(f'''
+[node]
+name = "{name}"
+api_socket = "{self.socket}"
+state_dir = "{t.dir}/state-{name}"
+[memory]
+size = "64MiB"
+arena = "{t.memory_dir()}/arena"
+huge_pages = "off"
+[[port]]
+name = "p"
+kind = "vhost"
+path = "{t.dir}/{name}.vhost"
+addresses = ["10.77.0.1/24"]
+peer_address = "10.77.0.2"
+''')
+
+    def start(self):
+        lagand = self.t.start([self.t.binary("appliance/lagand"), "--config", self.config], name=self.name)
+        lagand.wait_for(r"ready:", timeout=60)
+        return lagand
+
+    def grant(self, region, ttl_s=3600):
+        body = {"role": "write", "ttl_seconds": ttl_s}
+        return bytes.fromhex(request(self.socket, "POST", f"/v1/regions/{region}/grants", body).body["grant"])
+
+
+def doctor(t, *arguments, status=None, as_nobody=False):
+    """Runs it with --json; the findings by name. A finding that is in the way must say how to mend it."""
+    argv = [t.binary("client/lagan"), "doctor", "--json", *arguments]
+    if as_nobody:
+        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv]
+    done = t.run(argv, check=False)
+    report = json.loads(done.stdout)
+    verdicts = [check["verdict"] for check in report["checks"]]
+    t.equal(report["problems"], verdicts.count("PROBLEM"), "the number of problems")
+    t.equal(done.status, 1 if report["problems"] else 0, "exit status")
+    if status is not None:
+        t.equal(done.status, status, f"exit status, with {done.stdout}")
+    for check in report["checks"]:
+        t.equal(check["verdict"] in ("warn", "PROBLEM"), bool(check["mend"]), f"a remedy where there is need of one: {check}")
+    return {check["check"]: check for check in report["checks"]}
+
+
+def expect(t, found, check, verdict, pattern):
+    t.true(check in found, f"nothing about {check}; there are {', '.join(found)}")
+    t.equal(found[check]["verdict"], verdict, f"{check}: {found[check]}")
+    t.true(re.search(pattern, found[check]["seen"] + "\n" + found[check]["mend"]), f"/{pattern}/ is not in {found[check]}")
+
+
+@suite.case
+def the_command_line(t):
+    lagan = t.binary("client/lagan")
+    t.true("Examples:" in t.run([lagan, "doctor", "--help"]).stdout, "--help shows examples")
+    for wrong in (["--nonsense"], ["--address", "nowhere"], ["--address", "10.0.0.1:0"], ["--set", "node.name=x"],
+                  ["--config", "x.toml", "--address", "10.0.0.1"]):
+        done = t.run([lagan, "doctor", *wrong], check=False)
+        t.equal(done.status, 2, f"exit status of {wrong}")
+        t.true(done.stderr.strip(), f"{wrong} is refused with a word")
+
+
+@suite.case
+def what_it_says_is_one_line_a_check(t):
+    done = t.run([t.binary("client/lagan"), "doctor", "--appliance", t.dir / "none.sock"], check=False)
+    t.equal(done.status, 1, "exit status")
+    lines = done.stdout.splitlines()
+    for line in lines[:-1]:
+        t.true(re.match(r"(ok|warn|PROBLEM|skip) +[a-z]|             \S", line), f"the form of: {line}")
+    t.true(re.match(r"\d+ problems? stands? in the way", lines[-1]), f"the summary: {lines[-1]}")
+
+
+@suite.case
+def a_machine_without_an_rdma_device_is_told_how_to_get_one(t):
+    found = doctor(t, "--address", "127.0.0.1")
+    devices = pathlib.Path("/sys/class/infiniband")
+    if not devices.is_dir() or not any(devices.iterdir()):
+        expect(t, found, "rdma device", "PROBLEM", "rdma link add rxe0 type rxe netdev")
+        expect(t, found, "memlock", "skip", "RDMA")
+    expect(t, found, "appliance", "skip", "elsewhere")
+    expect(t, found, "ping", "ok", "127.0.0.1 answers")
+
+
+@suite.case
+def an_appliance_that_no_route_leads_to(t):
+    argv = [t.binary("client/lagan"), "doctor", "--json", "--address", "198.51.100.1"]
+    done = t.run(["unshare", "--net", *argv], check=False)  # a namespace without any interface that is up
+    t.equal(done.status, 1, "exit status")
+    route = [check for check in json.loads(done.stdout)["checks"] if check["check"] == "route"]
+    t.equal(len(route), 1, "findings on the route")
+    t.true("ip route get 198.51.100.1" in route[0]["mend"], f"the remedy in {route}")
+
+
+@suite.case
+def an_appliance_that_runs_is_reached_and_one_that_has_ended_is_not(t):
+    node = Node(t)
+    found = doctor(t, "--appliance", node.socket)
+    expect(t, found, "appliance", "PROBLEM", "no socket .*\n.*systemctl start lagand")
+    lagand = node.start()
+    found = doctor(t, "--appliance", node.socket)
+    expect(t, found, "appliance", "ok", '^node answers')
+    expect(t, found, "appliance port", "ok", "p takes a client")
+    expect(t, found, "far memory", "warn", "--region-size")
+    lagand.kill()  # it leaves its socket behind
+    found = doctor(t, "--appliance", node.socket)
+    expect(t, found, "appliance", "PROBLEM", "cannot be reached.*\n.*systemctl start lagand")
+    t.true("far memory" not in found, "nothing is said about what an appliance that is gone has")
+    expect(t, doctor(t, "--appliance", node.config), "appliance", "PROBLEM", "is no socket")
+
+
+@suite.case
+def a_user_without_rights_is_told_which_are_missing(t):
+    t.dir.chmod(0o711)
+    node = Node(t)
+    node.start()
+    found = doctor(t, "--appliance", node.socket, as_nobody=True)
+    expect(t, found, "appliance", "PROBLEM", "may not use .*\n.*usermod -aG root")
+    t.dir.chmod(0o700)
+    found = doctor(t, "--appliance", node.socket, as_nobody=True)
+    expect(t, found, "appliance", "PROBLEM", "may not look for .*\n.*usermod -aG root")
+
+
+@suite.case
+def grants_that_are_good_changed_old_or_somebody_elses(t):
+    here, elsewhere = Node(t, "here"), Node(t, "elsewhere")
+    here.start()
+    elsewhere.start()
+    for node in (here, elsewhere):
+        for region in ("first", "second"):
+            t.equal(request(node.socket, "POST", "/v1/regions", {"name": region, "size": "1MiB"}).status, 201, "region")
+
+    file = t.dir / "grant"
+
+    def look(content):
+        file.write_bytes(content)
+        return doctor(t, "--appliance", here.socket, "--grant", file)
+
+    good = here.grant("second")
+    found = look(good)
+    expect(t, found, "grant", "ok", "to write region 2, for 3[56]")
+    expect(t, found, "grant's region", "ok", 'is "second", and the key')
+    expect(t, look(elsewhere.grant("second")), "grant's region", "PROBLEM", "another key")
+    expect(t, look(good[:-1]), "grant", "PROBLEM", "has 55 bytes, a grant has 56")
+    expect(t, look(bytes([9]) + good[1:]), "grant", "PROBLEM", "version 9")
+    old = here.grant("first", ttl_s=1)
+    t.wait_until(lambda: time.time() >= int.from_bytes(old[8:16], "big"), "the grant's end")
+    expect(t, look(old), "grant", "PROBLEM", "has expired")
+    request(here.socket, "DELETE", "/v1/regions/second")
+    expect(t, look(good), "grant's region", "PROBLEM", "has no region 2")
+
+    # As digits, with the remedy run as it is given.
+    found = look(good.hex().encode() + b"\n")
+    expect(t, found, "grant", "PROBLEM", "hexadecimal")
+    t.run(["sh", "-c", found["grant"]["mend"]])
+    t.equal((t.dir / "grant.bin").read_bytes(), good, "what the remedy makes")
+    t.equal(len(good), kGrantBytes, "a grant's length")
+
+
+@suite.case
+def an_appliance_before_it_starts_and_while_it_runs(t):
+    node = Node(t)
+    found = doctor(t, "--config", node.config, status=0)
+    expect(t, found, "configuration", "ok", "is good")
+    expect(t, found, "memory", "ok", "64 MiB")
+    expect(t, found, "state_dir", "ok", "will be made")
+    expect(t, found, "port p", "ok", "can be made")
+    expect(t, doctor(t, "--config", node.config, "--set", "memory.size=4TiB"), "memory", "PROBLEM", "4 TiB are wanted")
+    expect(t, doctor(t, "--config", node.config, "--set", "poll.lcores=[4000]"), "lcores", "PROBLEM", "CPU 4000")
+    expect(t, doctor(t, "--config", node.config, "--set", "port.p.mtu=1500"), "port p", "warn", "mtu = 4200")
+    lagand = node.start()
+    found = doctor(t, "--config", node.config, status=0)
+    expect(t, found, "lagand", "ok", '"node" runs')
+    expect(t, found, "memory, huge pages", "skip", "has them already")
+    expect(t, found, "state_dir", "ok", "for its owner alone")
+    t.equal(lagand.terminate(), 0, "lagand is as well as before")
+
+
+@suite.case
+def a_configuration_that_is_wrong(t):
+    config = t.dir / "bad.toml"
+    config.write_text('[poll]\nidle = "lazy"\n')
+    found = doctor(t, "--config", config, status=1)
+    expect(t, found, "configuration", "PROBLEM", r"bad\.toml:2:8: poll\.idle: .*\n.*--check-config")
+    expect(t, found, "lcores, memory, ports", "skip", "configuration")
+
+
+if __name__ == "__main__":
+    suite.main()
