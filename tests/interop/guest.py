@@ -223,8 +223,9 @@ class Rig(NamedTuple):
     guest: Guest
 
 
-def vhost_netdev(path):
-    return ["-chardev", f"socket,id=vhost,path={path}", "-netdev", "vhost-user,id=net,chardev=vhost,queues=1"]
+def vhost_netdev(path, reconnect=False):
+    again = ",reconnect=1" if reconnect else ""
+    return ["-chardev", f"socket,id=vhost,path={path}{again}", "-netdev", "vhost-user,id=net,chardev=vhost,queues=1"]
 
 
 def on_lagand(t, programs=(), **settings):

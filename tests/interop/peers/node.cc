@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "appliance/devices.h"
 #include "appliance/eal.h"
@@ -22,7 +21,8 @@ namespace {
 
 constexpr uint32_t kMaxQps = 64;
 constexpr uint8_t kAckTimeout = 17;  // 537 ms: the guest is emulated
-constexpr uint8_t kMaxDepth = 128;   // READs and atomics outstanding: what Linux asks for at most
+constexpr uint64_t kConnectPauseUs = 200'000;
+constexpr uint8_t kMaxDepth = 128;  // READs and atomics outstanding: what Linux asks for at most
 
 appliance::Options appliance_options(const NodeOptions& options) {
     appliance::PortOptions port;
@@ -181,7 +181,7 @@ Connection& Node::connect(const std::string& remote_address, uint16_t service_po
     params.ack_timeout = kAckTimeout;
     params.region_id = offer().region_id;
     params.role = Role::write;
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(patience_s);
+    const uint64_t end_us = now_us() + patience_s * 1'000'000ULL;
     for (;;) {
         std::optional<cm::ConnectStatus> status;
         Connection* made = nullptr;
@@ -191,9 +191,10 @@ Connection& Node::connect(const std::string& remote_address, uint16_t service_po
         });
         wait([&] { return status.has_value(); });
         if (made != nullptr) return *made;
-        if (std::chrono::steady_clock::now() > end)
+        if (now_us() > end_us)
             throw std::runtime_error(fmt::format("no connection to {} port {}: {}", remote_address,
                                                  service_port, cm::to_string(*status)));
+        wait([again_us = now_us() + kConnectPauseUs] { return now_us() >= again_us; });
     }
 }
 

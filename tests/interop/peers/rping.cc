@@ -32,7 +32,8 @@ void check(const Connection& connection) {
 
 void wait_done(Node& node, const Connection& connection) {
     node.wait([&] { return connection.done() || connection.ended(); });
-    check(connection);
+    if (!connection.done() || !connection.failure().empty())
+        check(connection);  // done and then ended: all right
 }
 
 // The next message; empty when the connection has ended instead.
