@@ -40,6 +40,7 @@ class Context:
         base = os.environ.get("LAGAN_TEST_DIR")
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lagan-", dir=base))
         self._huge_dir = None
+        self.parts_failed = 0
         self.shared = None  # what the suite's shared() function returned
         self._processes = []
         self._finalizers = []
@@ -132,6 +133,12 @@ class Context:
         else:
             shutil.rmtree(self.dir, ignore_errors=True)
 
+    def part(self, name, why=""):
+        """One result of many that a program under test tells of; with a reason it has failed."""
+        self.parts_failed += bool(why)
+        label = f"{self.suite.name}.{self.name}.{name}"
+        print(f"FAIL {label}: {' '.join(why.split())}" if why else f"PASS {label}", flush=True)
+
     def show_logs(self):
         for process in self._processes:
             tail = process.text().splitlines()[-30:]
@@ -203,6 +210,7 @@ class Suite:
             try:
                 context.shared = self._share(options)
                 case(context)
+                context.equal(context.parts_failed, 0, "parts of it that failed")
             finally:
                 context.stop_processes()
             for each in self._contexts(context):
