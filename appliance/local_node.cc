@@ -92,8 +92,7 @@ RegionStatus LocalNode::status_of(const memory::Region& region) {
             .epoch = region.epoch,
             .data_rkey = region.data_rkey,
             .dirty_rkey = region.dirty_rkey,
-            .connections = static_cast<uint32_t>(connections_of(region).size()),
-            .frozen = region.frozen.load(std::memory_order_relaxed)};
+            .connections = static_cast<uint32_t>(connections_of(region).size())};
 }
 
 std::vector<RegionStatus> LocalNode::regions() {

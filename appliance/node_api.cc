@@ -47,8 +47,7 @@ json to_json(const RegionStatus& region) {
             {"epoch", region.epoch},
             {"data_rkey", region.data_rkey},
             {"dirty_rkey", region.dirty_rkey},
-            {"connections", region.connections},
-            {"frozen", region.frozen}};
+            {"connections", region.connections}};
 }
 
 json to_json(const PortStatus& port) {

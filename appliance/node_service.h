@@ -33,7 +33,6 @@ struct RegionStatus {
     uint32_t data_rkey = 0;
     uint32_t dirty_rkey = 0;
     uint32_t connections = 0;
-    bool frozen = false;
 };
 
 struct PortStatus {

@@ -12,7 +12,6 @@ namespace lagan {
     X(none, "not dropped")                                                                 \
     X(truncated, "the frame ends before its headers do")                                   \
     X(not_ip, "neither IPv4, IPv6 nor ARP")                                                \
-    X(not_for_us, "the destination MAC or IP address is not this port's")                  \
     X(ip_header, "bad IPv4 version, header length or checksum, or a wrong IPv6 version")   \
     X(ip_length, "the IP length disagrees with the frame")                                 \
     X(ip_options, "RoCEv2 with IPv4 options or IPv6 extension headers")                    \
@@ -28,7 +27,6 @@ namespace lagan {
     X(unknown_qpn, "no queue pair of that number")                                         \
     X(qp_not_ready, "the queue pair is in the error state or being closed")                \
     X(address_pair, "the packet's addresses are not those of the queue pair's connection") \
-    X(bad_qkey, "wrong Q_Key on a datagram")                                               \
     X(psn_ahead, "ahead of the expected PSN: a packet before it was lost")                 \
     X(psn_invalid, "a PSN far outside the window, or a duplicate that is not one")         \
     X(response_unexpected, "a response that belongs to no outstanding request")            \
@@ -37,10 +35,7 @@ namespace lagan {
     X(ring_full_handover, "the ring to the queue pair's lcore was full")                   \
     X(no_mbuf, "no mbuf for the reply")                                                    \
     X(retire_full, "too many frames wait for a grace period")                              \
-    X(no_response_resource, "a duplicate READ found no free response slot")                \
-    X(tx_full, "the port did not take the packet")                                         \
-    X(punt_malformed, "malformed ARP, ND, ICMP or CM packet")                              \
-    X(punt_unhandled, "punted packet that the control thread has no answer for")
+    X(tx_full, "the port did not take the packet")
 
 enum class DropReason : uint8_t {
 #define LAGAN_X(name, help) name,

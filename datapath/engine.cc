@@ -148,7 +148,6 @@ rte_mbuf* Engine::allocate_for_control() {
 void Engine::send_from_control(uint16_t port_id, rte_mbuf* packet) {
     packet->port = port_id;
     if (rte_ring_enqueue(control_ring_, packet) == 0) return;
-    control_full_.fetch_add(1, std::memory_order_relaxed);
     rte_pktmbuf_free(packet);
 }
 

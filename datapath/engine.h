@@ -176,7 +176,6 @@ class Engine {
     rte_ring* control_ring_ = nullptr;  // control → engine: packets
     rte_ring* release_ring_ = nullptr;  // control → engine: QPs
     std::unique_ptr<memory::RetireQueue> retire_;
-    std::atomic<uint64_t> control_full_{0};
 };
 
 }  // namespace lagan

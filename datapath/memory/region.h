@@ -36,7 +36,6 @@ struct Region {
     uint32_t data_rkey;                // R_Key of the pages
     uint32_t dirty_rkey;               // R_Key of the dirty list memory
     std::atomic<uint64_t> present{0};  // atomic: pages that hold a frame
-    std::atomic<bool> frozen{false};   // nothing sets or obeys it yet
     std::string name;                  // control only
 };
 

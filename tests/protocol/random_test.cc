@@ -93,8 +93,8 @@ void check_counters(Loopback& link, const Router& router, const Round& round) {
     BOOST_TEST(server.rx_packets == link.to_server->delivered);
     BOOST_TEST(link.client->counters.rx_packets == link.to_client->delivered);
     for (const Engine* engine : {link.server.get(), link.client.get()}) {
-        for (DropReason reason : {DropReason::no_mbuf, DropReason::retire_full, DropReason::tx_full,
-                                  DropReason::ring_full_punt, DropReason::bad_qkey})
+        for (DropReason reason :
+             {DropReason::no_mbuf, DropReason::retire_full, DropReason::tx_full, DropReason::ring_full_punt})
             BOOST_TEST(dropped(*engine, reason) == 0U, drop_reason_name(reason)
                                                            << " " << dropped(*engine, reason));
         if (round.to_server.corrupt_ppm + round.to_client.corrupt_ppm == 0)

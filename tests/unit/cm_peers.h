@@ -81,7 +81,8 @@ struct Host {
     cm::ControlPlane plane;
 };
 
-inline constexpr uint16_t kService = 7174;  // of rping, so that its capture fits
+inline constexpr uint64_t kSecond = 1'000'000;  // in microseconds, as the clock of Network
+inline constexpr uint16_t kService = 7174;      // of rping, so that its capture fits
 
 // Host 1 listens, host 2 connects.
 struct Network {

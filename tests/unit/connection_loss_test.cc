@@ -10,21 +10,8 @@
 
 using namespace lagan;
 using namespace lagan::cm;
-using test::answers;
-using test::body_in;
-using test::datagram;
-using test::Frame;
-using test::good_request;
-using test::Network;
-using test::only_answer;
-using ControlEal = test::ControlEal;
+using namespace lagan::test;
 BOOST_TEST_GLOBAL_FIXTURE(ControlEal);
-
-namespace {
-
-constexpr uint64_t kSecond = 1'000'000;
-
-}  // namespace
 
 BOOST_AUTO_TEST_CASE(a_repeated_req_makes_one_connection) {
     Network network;
@@ -35,12 +22,12 @@ BOOST_AUTO_TEST_CASE(a_repeated_req_makes_one_connection) {
     BOOST_TEST(again.local_qpn == rep.local_qpn);
     BOOST_TEST(network.asked == 1U);
     BOOST_TEST(network.server.provider.live.size() == 1U);
-    answers(network, {9, test::rtu_for(rep)});
+    answers(network, {9, rtu_for(rep)});
     BOOST_TEST(answers(network, {9, req}).empty());
     BOOST_TEST(network.server.count("req_duplicate") == 2U);
     // The same ids from another host are another connection's.
     auto other = req;
-    other.primary.local_gid = test::host_port(3).addresses[0].address;
+    other.primary.local_gid = host_port(3).addresses[0].address;
     network.server.feed(datagram({9, other}, 3, 1), network.now_us);
     BOOST_TEST(body_in<roce::CmReply>(network.server.io.take()).local_qpn != rep.local_qpn);
 }
@@ -101,8 +88,8 @@ BOOST_AUTO_TEST_CASE(an_mra_extends_the_wait_a_bounded_number_of_times) {
 
 BOOST_AUTO_TEST_CASE(a_late_rep_is_rejected_so_that_the_peer_lets_go) {
     Network network;
-    network.client.plane.neighbors().learn_from_request(0, network.params().path.remote_ip,
-                                                        test::host_port(1).mac, 0);
+    network.client.plane.neighbors().learn_from_request(0, network.params().path.remote_ip, host_port(1).mac,
+                                                        0);
     network.connect(network.params());
     network.client.plane.tick(network.now_us);
     const Frame req = network.client.io.take();
@@ -153,7 +140,7 @@ BOOST_AUTO_TEST_CASE(without_mbufs_nothing_is_lost_but_time) {
 // Whatever is lost, repeated or late, both sides end with the same connections, and with none after all are
 // closed.
 BOOST_AUTO_TEST_CASE(a_bad_network_leaves_no_half_connections) {
-    auto random = test::seeded_random();
+    auto random = seeded_random();
     Network network({.disconnect_retries = 15, .seed = random()});
     network.random = &random;
     network.loss = 20;
@@ -203,11 +190,11 @@ BOOST_AUTO_TEST_CASE(a_bad_network_leaves_no_half_connections) {
 // Any message, with any ids and fields, in any state: nothing breaks, limits hold, and all is gone in the
 // end.
 BOOST_AUTO_TEST_CASE(hostile_messages_and_garbage_do_no_harm) {
-    auto random = test::seeded_random();
+    auto random = seeded_random();
     Network network(
         {.max_connections = 64, .max_half_open = 32, .max_half_open_per_source = 16, .seed = random()});
     network.established_connection();
-    const auto captured = test::read_capture("rxe-rping.pcap");
+    const auto captured = read_capture("rxe-rping.pcap");
     std::vector<Frame> seen;  // of both hosts' own, to be played back with changes
     for (const Frame& frame : captured)
         seen.push_back(frame);

@@ -10,30 +10,17 @@
 
 using namespace lagan;
 using namespace lagan::cm;
-using test::answers;
-using test::body_in;
-using test::datagram;
-using test::Frame;
-using test::good_request;
-using test::Network;
-using test::only_answer;
-using ControlEal = test::ControlEal;
+using namespace lagan::test;
 BOOST_TEST_GLOBAL_FIXTURE(ControlEal);
-
-namespace {
-
-constexpr uint64_t kSecond = 1'000'000;
-
-}  // namespace
 
 BOOST_AUTO_TEST_CASE(linux_req_gets_a_rep) {
     Network network;
-    const Frame frame = test::captured_req();
+    const Frame frame = captured_req();
     const auto req = good_request();
     network.decision.private_data = {1, 2, 3};
     network.server.feed(frame, network.now_us);
 
-    BOOST_TEST(network.last_request.service_port == test::kService);
+    BOOST_TEST(network.last_request.service_port == kService);
     BOOST_TEST(network.last_request.source_port == 0x9eba);
     BOOST_TEST(network.last_request.remote_qpn == req.local_qpn);
     BOOST_TEST(network.last_request.remote_guid == req.ca_guid);
@@ -48,7 +35,7 @@ BOOST_AUTO_TEST_CASE(linux_req_gets_a_rep) {
     BOOST_TEST(std::equal(frame.begin(), frame.begin() + 6, answer.begin() + 6));
     BOOST_TEST(std::equal(frame.begin() + 6, frame.begin() + 12, answer.begin()));
     BOOST_TEST(std::equal(frame.begin() + 26, frame.begin() + 30, answer.begin() + 30));
-    BOOST_TEST(test::message_in(answer).transaction_id == test::message_in(frame).transaction_id);
+    BOOST_TEST(message_in(answer).transaction_id == message_in(frame).transaction_id);
     const auto rep = body_in<roce::CmReply>(answer);
     BOOST_TEST(rep.remote_comm_id == req.local_comm_id);
     BOOST_TEST(rep.local_comm_id != 0U);
@@ -70,7 +57,7 @@ BOOST_AUTO_TEST_CASE(linux_req_gets_a_rep) {
     BOOST_TEST(qp.path.udp_source_port >= 0xc000);
     BOOST_TEST(network.server.provider.last_engine == 3U);
     BOOST_TEST(network.server.established.empty());
-    answers(network, {7, test::rtu_for(rep)});
+    answers(network, {7, rtu_for(rep)});
     BOOST_TEST(network.server.established.contains(rep.local_qpn));
 }
 
@@ -165,7 +152,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_comes_back_with_the_same_qpn_replaces_its_old_c
     Network network;
     auto req = good_request();
     const auto rep = only_answer<roce::CmReply>(network, {9, req});
-    answers(network, {9, test::rtu_for(rep)});
+    answers(network, {9, rtu_for(rep)});
     auto reborn = req;
     reborn.local_comm_id += 100;
     // Not without a grant.
@@ -194,7 +181,7 @@ BOOST_AUTO_TEST_CASE(the_same_comm_id_with_another_qpn_is_a_peer_that_has_restar
     Network network;
     auto req = good_request();
     const auto rep = only_answer<roce::CmReply>(network, {9, req});
-    answers(network, {9, test::rtu_for(rep)});
+    answers(network, {9, rtu_for(rep)});
     ++req.local_qpn;
     BOOST_TEST((std::get<roce::CmReject>(answers(network, {10, req})[0].body).reason ==
                 RejectReason::stale_connection));
@@ -204,25 +191,25 @@ BOOST_AUTO_TEST_CASE(the_same_comm_id_with_another_qpn_is_a_peer_that_has_restar
 BOOST_AUTO_TEST_CASE(dreqs_are_answered_even_when_unknown_and_ignored_with_the_wrong_qpn) {
     Network network;
     const auto rep = only_answer<roce::CmReply>(network, {9, good_request()});
-    answers(network, {9, test::rtu_for(rep)});
-    auto dreq = test::dreq_for(rep);
+    answers(network, {9, rtu_for(rep)});
+    auto dreq = dreq_for(rep);
     dreq.remote_qpn ^= 1;
     BOOST_TEST(answers(network, {10, dreq}).empty());
     BOOST_TEST(network.server.count("dreq_wrong_qpn") == 1U);
-    dreq = test::dreq_for(rep);
+    dreq = dreq_for(rep);
     dreq.remote_comm_id ^= 1;
     const auto drep = only_answer<roce::CmDisconnectReply>(network, {10, dreq});
     BOOST_TEST(drep.remote_comm_id == dreq.local_comm_id);
     BOOST_TEST(drep.local_comm_id == dreq.remote_comm_id);
     BOOST_TEST(network.server.count("dreq_unknown") == 1U);
     // Another host cannot end it.
-    network.server.feed(datagram({10, test::dreq_for(rep)}, 3, 1), network.now_us);
+    network.server.feed(datagram({10, dreq_for(rep)}, 3, 1), network.now_us);
     BOOST_TEST(network.server.io.sent.empty());
     BOOST_TEST(network.server.count("wrong_source") == 1U);
     BOOST_TEST(network.server.provider.live.size() == 1U);
     // The right one can, and hears so as often as it asks.
     for (int i = 0; i < 3; ++i)
-        only_answer<roce::CmDisconnectReply>(network, {10, test::dreq_for(rep)});
+        only_answer<roce::CmDisconnectReply>(network, {10, dreq_for(rep)});
     BOOST_TEST(network.server.provider.live.empty());
     BOOST_TEST((network.server.ended.at(rep.local_qpn) == DisconnectReason::peer));
 }
@@ -230,8 +217,8 @@ BOOST_AUTO_TEST_CASE(dreqs_are_answered_even_when_unknown_and_ignored_with_the_w
 BOOST_AUTO_TEST_CASE(a_dreq_may_overtake_the_rtu) {
     Network network;
     const auto rep = only_answer<roce::CmReply>(network, {9, good_request()});
-    only_answer<roce::CmDisconnectReply>(network, {10, test::dreq_for(rep)});
-    BOOST_TEST(answers(network, {9, test::rtu_for(rep)}).empty());
+    only_answer<roce::CmDisconnectReply>(network, {10, dreq_for(rep)});
+    BOOST_TEST(answers(network, {9, rtu_for(rep)}).empty());
     BOOST_TEST(network.server.provider.live.empty());
     BOOST_TEST(network.server.established.empty());
     network.run(2 * kSecond);
@@ -256,7 +243,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_gives_up_frees_its_half_open_connection) {
 BOOST_AUTO_TEST_CASE(an_established_connection_that_the_peer_forgot_ends_by_its_rej) {
     Network network;
     const auto rep = only_answer<roce::CmReply>(network, {9, good_request()});
-    answers(network, {9, test::rtu_for(rep)});
+    answers(network, {9, rtu_for(rep)});
     roce::CmReject rej{.local_comm_id = rep.remote_comm_id,
                        .remote_comm_id = rep.local_comm_id,
                        .subject = roce::CmSubject::other,
@@ -299,16 +286,16 @@ BOOST_AUTO_TEST_CASE(callbacks_may_call_back) {
 }
 
 BOOST_AUTO_TEST_CASE(a_manager_that_goes_takes_its_queue_pairs_along) {
-    test::KeepingIo io;
-    test::StrictProvider provider(0x100);
+    KeepingIo io;
+    StrictProvider provider(0x100);
     {
-        ControlPlane plane(io, {test::host_port(1)}, provider);
-        plane.connections().listen(test::kService,
+        ControlPlane plane(io, {host_port(1)}, provider);
+        plane.connections().listen(kService,
                                    [](const ConnectRequest&) { return AcceptDecision{.accepted = true}; });
-        plane.on_punted(test::to_mbuf(test::captured_req(), 0), 1);
+        plane.on_punted(to_mbuf(captured_req(), 0), 1);
         ConnectParams params;
         params.service_port = 1;
-        plane.neighbors().learn_from_request(0, net::IpAddress::parse("10.9.0.2"), test::host_port(2).mac, 0);
+        plane.neighbors().learn_from_request(0, net::IpAddress::parse("10.9.0.2"), host_port(2).mac, 0);
         params.path.remote_ip = net::IpAddress::parse("10.9.0.2");
         plane.connect(params, [](const ConnectResult&) {});
         plane.tick(1);

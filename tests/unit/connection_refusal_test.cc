@@ -10,21 +10,8 @@
 
 using namespace lagan;
 using namespace lagan::cm;
-using test::answers;
-using test::body_in;
-using test::datagram;
-using test::Frame;
-using test::good_request;
-using test::Network;
-using test::only_answer;
-using ControlEal = test::ControlEal;
+using namespace lagan::test;
 BOOST_TEST_GLOBAL_FIXTURE(ControlEal);
-
-namespace {
-
-constexpr uint64_t kSecond = 1'000'000;
-
-}  // namespace
 
 BOOST_AUTO_TEST_CASE(every_kind_of_refusal_has_its_reason_and_counter) {
     struct Case {
@@ -95,18 +82,18 @@ BOOST_AUTO_TEST_CASE(a_path_mtu_must_fit_the_port) {
     BOOST_TEST(largest_path_mtu(9000) == 4096);
     BOOST_TEST(largest_path_mtu(347) == 0);
     BOOST_TEST(largest_path_mtu(60) == 0);
-    test::KeepingIo io;
-    test::StrictProvider provider(0x100);
-    auto port = test::host_port(1);
+    KeepingIo io;
+    StrictProvider provider(0x100);
+    auto port = host_port(1);
     port.mtu = 1500;
     ControlPlane plane(io, {port}, provider);
-    plane.connections().listen(test::kService,
+    plane.connections().listen(kService,
                                [](const ConnectRequest&) { return AcceptDecision{.accepted = true}; });
     auto req = good_request();
-    plane.on_punted(test::to_mbuf(datagram({1, req}, 2, 1), 0), 1);
+    plane.on_punted(to_mbuf(datagram({1, req}, 2, 1), 0), 1);
     BOOST_TEST((body_in<roce::CmReject>(io.take()).reason == RejectReason::invalid_mtu));
     req.path_mtu_code = 3;
-    plane.on_punted(test::to_mbuf(datagram({1, req}, 2, 1), 0), 1);
+    plane.on_punted(to_mbuf(datagram({1, req}, 2, 1), 0), 1);
     BOOST_TEST(body_in<roce::CmReply>(io.take()).local_qpn == 0x100U);
     BOOST_TEST(provider.live.at(0x100).mtu_bytes == 1024);
 }
@@ -134,7 +121,7 @@ BOOST_AUTO_TEST_CASE(limits_are_no_resources) {
     const auto ask = [&](uint8_t host) {
         ++req.local_comm_id;
         ++req.local_qpn;
-        req.primary.local_gid = test::host_port(host).addresses[0].address;
+        req.primary.local_gid = host_port(host).addresses[0].address;
         network.server.feed(datagram({1, req}, host, 1), network.now_us);
         return network.server.io.take();
     };
@@ -149,7 +136,7 @@ BOOST_AUTO_TEST_CASE(limits_are_no_resources) {
     body_in<roce::CmReply>(ask(4));
     BOOST_TEST(refused(5));
     BOOST_TEST(network.server.count("limit_half_open") == 1U);
-    answers(network, {1, test::rtu_for(first)});
+    answers(network, {1, rtu_for(first)});
     body_in<roce::CmReply>(ask(5));
     BOOST_TEST(refused(6));
     BOOST_TEST(network.server.count("limit_connections") == 1U);
@@ -172,7 +159,7 @@ BOOST_AUTO_TEST_CASE(limits_are_no_resources) {
 
 BOOST_AUTO_TEST_CASE(a_client_with_nobody_there_is_told_so) {
     Network network;
-    network.server.plane.connections().stop_listening(test::kService);
+    network.server.plane.connections().stop_listening(kService);
     network.connect(network.params());
     network.run(100'000);
     BOOST_TEST((network.outcome().result.reason == RejectReason::invalid_service_id));
@@ -185,8 +172,8 @@ BOOST_AUTO_TEST_CASE(a_client_with_nobody_there_is_told_so) {
 
     // The host is there and says nothing: REQs with their retries, then a REJ that withdraws the request.
     Network silent;
-    silent.client.plane.neighbors().learn_from_request(0, silent.params().path.remote_ip,
-                                                       test::host_port(1).mac, 0);
+    silent.client.plane.neighbors().learn_from_request(0, silent.params().path.remote_ip, host_port(1).mac,
+                                                       0);
     auto params = silent.params();
     params.max_retries = 3;
     silent.connect(params);
@@ -241,7 +228,7 @@ BOOST_AUTO_TEST_CASE(impossible_parameters_are_named) {
 }
 
 BOOST_AUTO_TEST_CASE(datagrams_are_checked_before_they_are_read) {
-    const Frame good = test::captured_req();
+    const Frame good = captured_req();
     struct Case {
         const char* what;
         std::function<void(Frame&)> change;
@@ -277,9 +264,9 @@ BOOST_AUTO_TEST_CASE(mads_that_are_no_cm_messages_are_counted) {
         roce::Mad mad = roce::encode_cm_mad({1, good_request()});
         mad[offset] = value;
         rte_mbuf* packet = rte_pktmbuf_alloc(ControlEal::pool());
-        net::Path path{.local_mac = test::host_port(2).mac, .remote_mac = test::host_port(1).mac};
-        path.local_ip = test::host_port(2).addresses[0].address;
-        path.remote_ip = test::host_port(1).addresses[0].address;
+        net::Path path{.local_mac = host_port(2).mac, .remote_mac = host_port(1).mac};
+        path.local_ip = host_port(2).addresses[0].address;
+        path.remote_ip = host_port(1).addresses[0].address;
         BOOST_REQUIRE(build_datagram(*packet, path, 0, mad));
         packet->port = 0;
         network.server.plane.on_punted(packet, network.now_us);

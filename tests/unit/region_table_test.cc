@@ -78,7 +78,6 @@ BOOST_AUTO_TEST_CASE(a_region_is_reachable_by_name_id_and_rkeys) {
     BOOST_TEST(region.reserve_pages == 769U);
     BOOST_TEST(region.epoch == 1U);
     BOOST_TEST(region.present.load() == 0U);
-    BOOST_TEST(!region.frozen.load());
     BOOST_TEST(node.table.find("vm-7.heap_a") == &region);
     BOOST_TEST(node.table.find(1U) == &region);
     BOOST_TEST(node.table.find("vm-7") == nullptr);
