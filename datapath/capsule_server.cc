@@ -194,7 +194,7 @@ bool serve_one(Engine& engine, Qp& qp, Message& message, uint32_t& budget) {
 
 // A READ that came before the capsule sees what was there before it.
 static bool reads_come_first(const Responder& r, const Message& message) {
-    return r.reads_due() && static_cast<int32_t>(message.reads_before - r.read_head) > 0;
+    return r.replies_due() && static_cast<int32_t>(message.replies_before - r.reply_head) > 0;
 }
 
 bool serve_capsules(Engine& engine, Qp& qp, uint32_t budget) {

@@ -18,6 +18,7 @@ namespace lagan {
     X(tx_bytes, "bytes given to ports")                                    \
     X(reads, "READ requests executed")                                     \
     X(read_bytes, "bytes of READ responses sent")                          \
+    X(atomics, "atomics executed")                                         \
     X(write_messages, "WRITE messages executed")                           \
     X(write_bytes, "bytes of WRITE payload taken")                         \
     X(pages_stored, "pages published with a frame")                        \

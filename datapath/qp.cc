@@ -101,7 +101,7 @@ void init_qp(Qp& qp, const QpAttributes& attributes, uint32_t engine) {
     write_template(qp);
 
     qp.responder.expected_psn = attributes.receive_psn;
-    qp.responder.reads = std::make_unique<std::array<ReadContext, kMaxReadDepth>>();
+    qp.responder.replies = std::make_unique<std::array<Reply, kMaxReadDepth>>();
     qp.responder.received.slots = std::make_unique<std::array<MessageRing::Message, kMessageSlots>>();
 
     Requester& q = qp.requester;

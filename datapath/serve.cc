@@ -18,7 +18,7 @@ inline constexpr uint32_t kCapsuleSlice = 512;  // pages per turn
 inline constexpr uint32_t kTimersPerPoll = 64;
 
 static uint32_t take_turn(Engine& engine, Qp& qp) {
-    uint32_t work = roce::serve_reads(engine, qp, kReadSlice);
+    uint32_t work = roce::serve_replies(engine, qp, kReadSlice);
     if (engine.options.serve_capsules && serve_capsules(engine, qp, kCapsuleSlice)) work++;
     work += roce::send_requests(engine, qp, kRequestSlice);
     roce::flush_acknowledgement(engine, qp);
@@ -27,7 +27,7 @@ static uint32_t take_turn(Engine& engine, Qp& qp) {
 
 static bool has_more(Engine& engine, Qp& qp) {
     const Responder& r = qp.responder;
-    if (r.reads_due() || r.ack_due || r.nak_due != 0) return true;
+    if (r.replies_due() || r.ack_due || r.nak_due != 0) return true;
     if (engine.options.serve_capsules && qp.state == QpState::ready && !qp.responder.received.empty())
         return true;
     return roce::can_send(qp);

@@ -33,7 +33,7 @@ uint8_t* write_headers(const Qp& qp, const PacketFields& fields, uint8_t* to) {
 
     auto* bth = reinterpret_cast<Bth*>(udp + 1);
     bth->opcode = static_cast<uint8_t>(fields.opcode);
-    bth->flags = static_cast<uint8_t>((bth->flags & 0xcf) | (pad << 4));
+    bth->flags = static_cast<uint8_t>((bth->flags & 0x4f) | (pad << 4) | (fields.solicited ? 0x80 : 0));
     bth->ack_request = fields.ack_request ? 0x80 : 0;
     bth->psn = fields.psn;
     return to + header_bytes;

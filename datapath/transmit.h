@@ -20,6 +20,7 @@ struct PacketFields {
     uint32_t extension_bytes;
     uint32_t payload_bytes;
     bool ack_request = false;
+    bool solicited = false;  // the receiver's application wants to be woken
 };
 
 // Writes Ethernet to BTH at `to` (room for 96 bytes) from the QP's template; lengths, checksum, pad count and

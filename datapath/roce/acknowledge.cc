@@ -25,7 +25,7 @@ void send_nak(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn) {
     Responder& r = qp.responder;
     r.ack_due = false;  // a NAK acknowledges everything before its PSN
     r.nak_due = 0;  // of two the later one holds: an error in a READ comes before what was refused behind it
-    if (!r.reads_due() && tx_room(engine, qp) != 0) return send_aeth(engine, qp, syndrome, psn);
+    if (!r.replies_due() && tx_room(engine, qp) != 0) return send_aeth(engine, qp, syndrome, psn);
     r.nak_due = syndrome;
     r.nak_psn = psn;
     engine.activate(qp);
@@ -33,7 +33,7 @@ void send_nak(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn) {
 
 void flush_acknowledgement(Engine& engine, Qp& qp) {
     Responder& r = qp.responder;
-    if (r.reads_due() || tx_room(engine, qp) == 0) return;
+    if (r.replies_due() || tx_room(engine, qp) == 0) return;
     if (r.nak_due != 0) {
         send_aeth(engine, qp, r.nak_due, r.nak_psn);
         r.nak_due = 0;

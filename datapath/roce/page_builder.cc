@@ -6,7 +6,6 @@
 
 #include <cstring>
 
-#include "datapath/memory/region.h"
 #include "datapath/roce/crc32.h"
 #include "datapath/roce/responder.h"
 
@@ -87,6 +86,25 @@ static bool all_zero(Engine& engine, const PageBuilder& builder) {
     for (uint32_t crc : meta.block_crc)
         if (crc != 0) return false;
     return std::memcmp(engine.shared.frames->data(builder.frame), engine.zero_page, kPageBytes) == 0;
+}
+
+void replace_in_page(Engine& engine, Qp& qp, uint32_t offset, const void* from, uint32_t bytes) {
+    PageBuilder& builder = qp.responder.builder;
+    builder.from = builder.to = offset;
+    append_to_page(engine, qp, static_cast<const uint8_t*>(from), bytes);
+}
+
+memory::PublishResult publish_over(Engine& engine, Qp& qp, memory::Region& region, memory::Pte& old) {
+    PageBuilder& builder = qp.responder.builder;
+    fill_from_old_page(engine, builder, old);
+    complete_crcs(engine, builder);
+    const auto result = memory::publish_page(region, *engine.shared.frames, *engine.retire(),
+                                             *engine.shared.budget, builder.page, builder.frame, old);
+    if (result == memory::PublishResult::published) {
+        builder = {};
+        engine.counters.pages_stored++;
+    }
+    return result;
 }
 
 Refusal publish_built_page(Engine& engine, Qp& qp, memory::Region& region) {

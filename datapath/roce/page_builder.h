@@ -6,6 +6,7 @@
 #pragma once
 
 #include "datapath/engine.h"
+#include "datapath/memory/region.h"
 
 namespace lagan::roce {
 
@@ -22,6 +23,12 @@ uint32_t copy_blocks(Engine& engine, Qp& qp, const uint8_t* from, uint32_t bytes
 // Fills in what is missing, publishes the page (or makes it absent if it is all zeros), and leaves the
 // builder empty. The caller has checked that the retire queue has room.
 Refusal publish_built_page(Engine& engine, Qp& qp, memory::Region& region);
+
+// For an atomic: the bytes that the page gets at `offset`, and one attempt to publish it over `old`, from
+// which the rest of it comes. `changed`: another lcore was faster, `old` is what is there now. Published: the
+// builder is empty.
+void replace_in_page(Engine& engine, Qp& qp, uint32_t offset, const void* from, uint32_t bytes);
+memory::PublishResult publish_over(Engine& engine, Qp& qp, memory::Region& region, memory::Pte& old);
 
 // The same for a page that the message has brought whole, but published only with the others of its burst.
 // (Publication is an atomic operation, which waits until all bytes copied past the caches have reached

@@ -26,7 +26,7 @@ enum class QpState : uint8_t { ready, error };
 struct MessageRing {
     struct Message {
         uint32_t bytes;
-        uint32_t reads_before;  // received: Responder::read_tail when it came
+        uint32_t replies_before;  // received: Responder::reply_tail when it came
         std::byte data[kMaxMessageBytes];
     };
     std::unique_ptr<std::array<Message, kMessageSlots>> slots;
@@ -38,14 +38,19 @@ struct MessageRing {
     Message& at(uint32_t index) { return (*slots)[index % kMessageSlots]; }
 };
 
-// A READ accepted by the responder. Kept after it was answered, so that a duplicate can be executed again.
-struct ReadContext {
-    uint64_t va;
-    uint32_t rkey;
-    uint32_t length;
+// A READ or atomic accepted by the responder ("responder resource" in the specification). Kept after it was
+// answered for its duplicate: a READ is executed again, an atomic is answered with what it found the first
+// time.
+struct Reply {
+    enum class Kind : uint8_t { read, atomic };
+    Kind kind;
     uint32_t first_psn;
-    uint32_t packets;  // responses in all
-    uint32_t msn;      // of its responses
+    uint32_t packets;   // responses in all
+    uint32_t msn;       // of its responses
+    uint32_t rkey;      // READ
+    uint32_t length;    // READ
+    uint64_t va;        // READ
+    uint64_t original;  // atomic: the value it found
 };
 
 // The part of a page that the current WRITE message has brought so far: [from, to) of an unpublished frame.
@@ -72,38 +77,44 @@ struct Responder {
     uint32_t write_remaining = 0;
     PageBuilder builder;
     bool has_staged_pages = false;  // in Engine::staged
-    // READs: [read_head, read_tail) are to be answered, from packet read_cursor of the first one on; the
-    // kMaxReadDepth before read_tail are kept for duplicates. Indices run freely.
-    uint32_t read_head = 0;
-    uint32_t read_tail = 0;
-    uint32_t read_done =
+    // READs and atomics: [reply_head, reply_tail) are to be answered, from packet reply_cursor of the first
+    // one on; the kMaxReadDepth before reply_tail are kept for duplicates. Indices run freely.
+    uint32_t reply_head = 0;
+    uint32_t reply_tail = 0;
+    uint32_t reply_done =
         0;  // behind the last one that was ever answered to its end; head is before it in a repetition
-    uint32_t read_cursor = 0;
-    uint32_t read_start = 0;  // packet of the first one from which this execution started: FIRST or ONLY
-    std::unique_ptr<std::array<ReadContext, kMaxReadDepth>> reads;
+    uint32_t reply_cursor = 0;
+    uint32_t reply_start = 0;  // packet of the first one from which this execution started: FIRST or ONLY
+    std::unique_ptr<std::array<Reply, kMaxReadDepth>> replies;
     MessageRing received;
     // the FREE capsule in execution (capsule_server.cc): how far it has got
     uint32_t capsule_range = 0;
     uint32_t capsule_page = 0;
     uint64_t capsule_freed = 0;
 
-    bool reads_due() const { return read_head != read_tail; }
-    ReadContext& read_at(uint32_t index) { return (*reads)[index % kMaxReadDepth]; }
+    bool replies_due() const { return reply_head != reply_tail; }
+    Reply& reply_at(uint32_t index) { return (*replies)[index % kMaxReadDepth]; }
 };
 
-enum class WorkKind : uint8_t { read, write, write_imm, send };
+enum class WorkKind : uint8_t { read, write, write_imm, send, compare_swap, fetch_add };
 
 // One posted request of our requester. PSNs are given when it is posted.
 struct WorkRequest {
     uint64_t cookie;
     uint64_t remote_va;
-    std::byte* local;  // read: destination; write: source; send: its message slot
+    std::byte* local;  // read, atomic: destination; write: source; send: its message slot
     uint32_t length;
     uint32_t rkey;
     uint32_t immediate;
     uint32_t first_psn;
     uint32_t packets;  // PSNs that it takes
     WorkKind kind;
+    uint64_t swap_or_add;  // atomic
+    uint64_t compare;      // compare_swap
+
+    bool is_atomic() const { return kind == WorkKind::compare_swap || kind == WorkKind::fetch_add; }
+    // Completed by its own response, and takes one of the responder's resources until then.
+    bool is_answered() const { return kind == WorkKind::read || is_atomic(); }
 };
 
 struct Requester {
@@ -116,7 +127,7 @@ struct Requester {
     uint32_t next_psn = 0;     // for the next posted request
     uint32_t unacked_psn = 0;  // oldest PSN without an acknowledgement or response
     uint32_t sent_psn = 0;     // behind the last PSN that ever went out (or, for a READ, that was asked for)
-    uint32_t reads_in_flight = 0;
+    uint32_t resources_in_flight = 0;
     uint32_t window_packets = 128;
     uint32_t since_ack_request = 0;
     uint8_t retries_left = 0;

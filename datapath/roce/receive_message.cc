@@ -40,7 +40,7 @@ void receive_send(Engine& engine, Qp& qp, const Packet& packet) {
     if (packet.info->has(kLast)) {
         r.in_message = InMessage::none;
         r.msn++;
-        message.reads_before = r.read_tail;
+        message.replies_before = r.reply_tail;
         ring.tail++;
         engine.activate(qp);
     }

@@ -44,6 +44,11 @@ bool post_write(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t
                 uint32_t bytes);
 bool post_write_imm(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va,
                     const std::byte* local, uint32_t bytes, uint32_t immediate);
+// Atomics on the eight bytes at `va` (a multiple of 8); what was there comes to `local`, in host byte order.
+bool post_compare_swap(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local,
+                       uint64_t compare, uint64_t swap);
+bool post_fetch_add(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local,
+                    uint64_t add);
 bool post_send(Engine& engine, Qp& qp, uint64_t cookie, const std::byte* message, uint32_t bytes);
 
 // ---- the engine's side ----

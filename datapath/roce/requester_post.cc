@@ -55,6 +55,31 @@ bool post_write_imm(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint
                  .kind = WorkKind::write_imm});
 }
 
+static bool post_atomic(Engine& engine, Qp& qp, WorkRequest work, WorkKind kind) {
+    work.length = sizeof(uint64_t);
+    work.kind = kind;
+    return post(engine, qp, work);
+}
+
+bool post_compare_swap(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local,
+                       uint64_t compare, uint64_t swap) {
+    return post_atomic(engine, qp,
+                       {.cookie = cookie,
+                        .remote_va = va,
+                        .local = local,
+                        .rkey = rkey,
+                        .swap_or_add = swap,
+                        .compare = compare},
+                       WorkKind::compare_swap);
+}
+
+bool post_fetch_add(Engine& engine, Qp& qp, uint64_t cookie, uint32_t rkey, uint64_t va, std::byte* local,
+                    uint64_t add) {
+    return post_atomic(engine, qp,
+                       {.cookie = cookie, .remote_va = va, .local = local, .rkey = rkey, .swap_or_add = add},
+                       WorkKind::fetch_add);
+}
+
 bool post_send(Engine& engine, Qp& qp, uint64_t cookie, const std::byte* message, uint32_t bytes) {
     MessageRing& ring = qp.requester.to_send;
     if (bytes > kMaxMessageBytes || ring.full()) return false;

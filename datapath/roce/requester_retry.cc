@@ -49,7 +49,7 @@ void go_back(Engine& engine, Qp& qp) {
     Requester& q = qp.requester;
     engine.counters.retransmits++;
     q.sending = q.completed;
-    q.reads_in_flight = 0;
+    q.resources_in_flight = 0;
     while (q.sending != q.posted) {
         const WorkRequest& work = q.at(q.sending);
         if (psn_distance(work.first_psn, q.unacked_psn) < work.packets) break;

@@ -26,14 +26,14 @@ static void progress(Engine& engine, Qp& qp) {
     if (q.has_work()) engine.activate(qp);
 }
 
-// Everything before `psn` is known to have been executed. A READ is complete only by its responses: an
-// acknowledgement that passes one means that they were lost. Returns false in that case.
+// Everything before `psn` is known to have been executed. A READ or atomic is complete only by its responses:
+// an acknowledgement that passes one means that they were lost. Returns false in that case.
 static bool acknowledge_before(Engine& engine, Qp& qp, uint32_t psn) {
     Requester& q = qp.requester;
     while (q.completed != q.posted) {
         const WorkRequest& work = q.at(q.completed);
         const uint32_t behind = psn_add(work.first_psn, work.packets);
-        if (work.kind == WorkKind::read) {
+        if (work.is_answered()) {
             if (psn_compare(psn, work.first_psn) <= 0) break;
             return false;
         }
@@ -51,7 +51,7 @@ void complete_oldest(Engine& engine, Qp& qp, WorkStatus status) {
     Requester& q = qp.requester;
     const WorkRequest& work = q.at(q.completed);
     if (work.kind == WorkKind::send) q.to_send.head++;
-    if (work.kind == WorkKind::read && q.sending != q.completed) q.reads_in_flight--;
+    if (work.is_answered() && q.sending != q.completed) q.resources_in_flight--;
     if (q.sending == q.completed) {  // answered although we had gone back to it
         q.sending++;
         q.packet = 0;
@@ -115,7 +115,25 @@ static void take_acknowledgement(Engine& engine, Qp& qp, const Packet& packet) {
     fail_requests(engine, qp, status_of(syndrome));
 }
 
-static void take_read_response(Engine& engine, Qp& qp, const Packet& packet) {
+// The bytes that answer the oldest request, from packet `index` of its responses on. False: not what it asked
+// for.
+static bool take_answer(const Qp& qp, const WorkRequest& work, const Packet& packet, uint32_t index) {
+    if (work.is_atomic()) {
+        const uint64_t original = packet.extension<AtomicAckEth>(packet.info->atomic_ack_eth).original;
+        std::memcpy(work.local, &original, sizeof original);
+        return true;
+    }
+    // FIRST, MIDDLE, LAST or ONLY is not looked at: a peer may replay from any packet. The length must fit.
+    const uint32_t skipped = index << qp.mtu_shift;
+    const uint32_t wanted = std::min<uint32_t>(work.length - skipped, qp.mtu_bytes);
+    if (packet.payload_bytes != wanted) return false;
+    if (wanted != 0)
+        std::memcpy(work.local + skipped, packet.payload, wanted);  // of no bytes: `local` may be null
+    return true;
+}
+
+// A READ response or an ATOMIC_ACK.
+static void take_answer_packet(Engine& engine, Qp& qp, const Packet& packet) {
     Requester& q = qp.requester;
     if (psn_compare(packet.psn, q.unacked_psn) < 0)
         return engine.counters.drop(DropReason::response_duplicate);
@@ -132,16 +150,12 @@ static void take_read_response(Engine& engine, Qp& qp, const Packet& packet) {
         }
     }
     const WorkRequest& work = q.at(q.completed);
-    if (q.completed == q.posted || work.kind != WorkKind::read || packet.psn != q.unacked_psn)
-        return engine.counters.drop(DropReason::response_unexpected);
+    const bool expected = q.completed != q.posted && work.is_answered() && packet.psn == q.unacked_psn &&
+                          packet.info->has(kAtomic) == work.is_atomic();
+    if (!expected) return engine.counters.drop(DropReason::response_unexpected);
 
-    // FIRST, MIDDLE, LAST or ONLY is not looked at: a peer may replay from any packet. The length must fit.
     const uint32_t index = psn_distance(work.first_psn, packet.psn);
-    const uint32_t skipped = index << qp.mtu_shift;
-    const uint32_t wanted = std::min<uint32_t>(work.length - skipped, qp.mtu_bytes);
-    if (packet.payload_bytes != wanted) return fail_requests(engine, qp, WorkStatus::bad_response);
-    if (wanted != 0)
-        std::memcpy(work.local + skipped, packet.payload, wanted);  // of no bytes: `local` may be null
+    if (!take_answer(qp, work, packet, index)) return fail_requests(engine, qp, WorkStatus::bad_response);
     q.unacked_psn = psn_add(packet.psn, 1);
     if (index + 1 == work.packets) complete_oldest(engine, qp, WorkStatus::success);
     progress(engine, qp);
@@ -154,8 +168,7 @@ void take_response(Engine& engine, Qp& qp, const Packet& packet) {
     if (!qp.has_received.load(std::memory_order_relaxed))
         qp.has_received.store(true, std::memory_order_relaxed);
     if (packet.info->has(kAck)) return take_acknowledgement(engine, qp, packet);
-    if (packet.info->has(kRead)) return take_read_response(engine, qp, packet);
-    engine.counters.drop(DropReason::response_unexpected);
+    take_answer_packet(engine, qp, packet);
 }
 
 }  // namespace lagan::roce

@@ -24,6 +24,10 @@ static Opcode opcode_of(const WorkRequest& work, bool first, bool last) {
         case WorkKind::write:
             if (first) return last ? Opcode::rc_write_only : Opcode::rc_write_first;
             return last ? Opcode::rc_write_last : Opcode::rc_write_middle;
+        case WorkKind::compare_swap:
+            return Opcode::rc_compare_swap;
+        case WorkKind::fetch_add:
+            return Opcode::rc_fetch_add;
     }
     __builtin_unreachable();
 }
@@ -55,6 +59,28 @@ static bool send_read(Engine& engine, Qp& qp, const WorkRequest& work, uint32_t 
     return true;
 }
 
+static bool send_atomic(Engine& engine, Qp& qp, const WorkRequest& work) {
+    uint8_t* data;
+    rte_mbuf* packet = take_linear(engine, qp, sizeof(AtomicEth), data);
+    if (packet == nullptr) return false;
+    uint8_t* body = write_headers(qp,
+                                  {.opcode = opcode_of(work, true, true),
+                                   .psn = work.first_psn,
+                                   .extension_bytes = sizeof(AtomicEth),
+                                   .payload_bytes = 0,
+                                   .ack_request = true},
+                                  data);
+    auto* eth = reinterpret_cast<AtomicEth*>(body);
+    eth->va = work.remote_va;
+    eth->rkey = work.rkey;
+    eth->swap_or_add = work.swap_or_add;
+    eth->compare = work.compare;
+    icrc_store(body + sizeof(AtomicEth), header_icrc_state(qp, data, sizeof(AtomicEth)));
+    finish_linear(packet, headers_bytes(qp) + sizeof(AtomicEth) + kIcrcBytes);
+    queue_tx(engine, qp.port_slot, packet);
+    return true;
+}
+
 static bool send_data(Engine& engine, Qp& qp, const WorkRequest& work, uint32_t index, bool ack_request) {
     const bool first = index == 0;
     const bool last = index + 1 == work.packets;
@@ -70,7 +96,8 @@ static bool send_data(Engine& engine, Qp& qp, const WorkRequest& work, uint32_t 
                                    .psn = psn_add(work.first_psn, index),
                                    .extension_bytes = info.extension_bytes,
                                    .payload_bytes = payload,
-                                   .ack_request = ack_request},
+                                   .ack_request = ack_request,
+                                   .solicited = info.has(kSend | kLast)},
                                   data);
     if (info.reth != kNoHeader) write_reth(body + info.reth, work.remote_va, work.rkey, work.length);
     if (info.immdt != kNoHeader) reinterpret_cast<ImmDt*>(body + info.immdt)->data = work.immediate;
@@ -95,22 +122,21 @@ bool can_send(Qp& qp) {
     Requester& q = qp.requester;
     if (!q.has_work() || q.rnr_until_tsc != 0) return false;
     const WorkRequest& work = q.at(q.sending);
-    const bool is_read = work.kind == WorkKind::read;
-    if (is_read && q.reads_in_flight >= qp.initiator_depth) return false;
-    return window_open(q, next_to_send(q), is_read ? work.packets - q.packet : 1);
+    if (work.is_answered() && q.resources_in_flight >= qp.initiator_depth) return false;
+    return window_open(q, next_to_send(q), work.kind == WorkKind::read ? work.packets - q.packet : 1);
 }
 
 static bool send_next(Engine& engine, Qp& qp) {
     Requester& q = qp.requester;
     const WorkRequest& work = q.at(q.sending);
     const uint32_t psn = psn_add(work.first_psn, q.packet);
-    const bool is_read = work.kind == WorkKind::read;
-    const uint32_t psns = is_read ? work.packets - q.packet : 1;
+    const uint32_t psns = work.kind == WorkKind::read ? work.packets - q.packet : 1;
 
     bool ends_request = true;
-    if (is_read) {
-        if (!send_read(engine, qp, work, q.packet)) return false;
-        q.reads_in_flight++;
+    if (work.is_answered()) {
+        if (!(work.is_atomic() ? send_atomic(engine, qp, work) : send_read(engine, qp, work, q.packet)))
+            return false;
+        q.resources_in_flight++;
         q.since_ack_request = 0;
     } else {
         ends_request = q.packet + 1 == work.packets;

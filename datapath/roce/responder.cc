@@ -24,11 +24,10 @@ static void sequence_error(Engine& engine, Qp& qp) {
 }
 
 // C9-104..110: a duplicate SEND or WRITE is acknowledged again, never executed; a duplicate READ is executed
-// again.
+// again; a duplicate atomic gets the answer that it got.
 static void duplicate(Engine& engine, Qp& qp, const Packet& packet) {
     engine.counters.duplicates++;
-    if (packet.info->has(kRead)) return repeat_read(engine, qp, packet);
-    if (packet.info->has(kAtomic)) return drop(engine, DropReason::psn_invalid);
+    if (packet.info->has(kRead) || packet.info->has(kAtomic)) return repeat_reply(engine, qp, packet);
     qp.responder.ack_due = true;
     engine.activate(qp);
 }
@@ -37,7 +36,7 @@ static void duplicate(Engine& engine, Qp& qp, const Packet& packet) {
 static void in_error_state(Engine& engine, Qp& qp, const Packet& packet) {
     drop(engine, DropReason::qp_not_ready);
     const Responder& r = qp.responder;
-    if (r.last_nak == 0 || r.reads_due() || packet.psn != r.nak_psn || !icrc_ok(packet)) return;
+    if (r.last_nak == 0 || r.replies_due() || packet.psn != r.nak_psn || !icrc_ok(packet)) return;
     send_aeth(engine, qp, r.last_nak, r.nak_psn);
 }
 
@@ -52,8 +51,9 @@ static void execute(Engine& engine, Qp& qp, const Packet& packet) {
     if (!in_sequence(qp.responder, info)) return refuse(engine, qp, Refusal::opcode_sequence, packet.psn);
     if (info.has(kWrite)) return write_checked(engine, qp, packet);
     if (info.has(kRead)) return accept_read(engine, qp, packet);
-    if (info.has(kSend) && info.ieth == kNoHeader) return receive_send(engine, qp, packet);
-    refuse(engine, qp, Refusal::unsupported_opcode, packet.psn);
+    if (info.has(kAtomic)) return accept_atomic(engine, qp, packet);
+    if (info.ieth != kNoHeader) return refuse(engine, qp, Refusal::invalidate, packet.psn);
+    receive_send(engine, qp, packet);
 }
 
 void respond(Engine& engine, Qp& qp, const Packet& packet) {

@@ -28,11 +28,22 @@ bool write_fused(Engine& engine, Qp& qp, const Packet& packet);
 void write_checked(Engine& engine, Qp& qp, const Packet& packet);
 void drop_page_builder(Engine& engine, Qp& qp);
 
-// read.cc
+// read.cc, atomic.cc
 void accept_read(Engine& engine, Qp& qp, const Packet& packet);
-void repeat_read(Engine& engine, Qp& qp, const Packet& packet);
+void accept_atomic(Engine& engine, Qp& qp, const Packet& packet);
+// The next response packet of a READ, the response of an atomic. False: not sent (out of mbufs, or refused).
+bool send_read_packet(Engine& engine, Qp& qp, const Reply& read);
+bool send_atomic_reply(Engine& engine, Qp& qp, const Reply& atomic);
+
+// reply.cc
+// Has this QP as many READs and atomics to be answered as were negotiated?
+bool replies_full(const Qp& qp);
+// The request is taken: its reply is due, the expected PSN is behind it.
+void remember_reply(Engine& engine, Qp& qp, Reply reply);
+// A duplicate READ or atomic.
+void repeat_reply(Engine& engine, Qp& qp, const Packet& packet);
 // Sends up to `budget` response packets; returns how many.
-uint32_t serve_reads(Engine& engine, Qp& qp, uint32_t budget);
+uint32_t serve_replies(Engine& engine, Qp& qp, uint32_t budget);
 
 // receive_message.cc
 void receive_send(Engine& engine, Qp& qp, const Packet& packet);

@@ -169,6 +169,47 @@ BOOST_AUTO_TEST_CASE(hot_pages_stored_read_and_freed_from_both) {
     bench.check();
 }
 
+// Both sides add to the same two words of one page: every one of the values in between is found once.
+BOOST_AUTO_TEST_CASE(fetch_and_add_from_both) {
+    Bench bench;
+    constexpr uint32_t kAdds = 20'000, kLanes = 4;
+    for (uint32_t worker = 0; worker < LcorePair::kLcores; worker++)
+        for (uint32_t lane = 0; lane < kLanes; lane++)
+            bench.workers[worker].lanes.push_back(
+                {.pair = bench.link.connect(bench.region, worker, lane % 2, 4096)});
+    std::vector<std::atomic<uint8_t>> seen(LcorePair::kLcores * kAdds);
+    std::atomic<uint32_t> posted[LcorePair::kLcores] = {};
+    bench.link.run([&](uint32_t index) {
+        Worker& worker = bench.workers[index];
+        bool all_idle = true;
+        for (uint64_t i = 0; i < kLanes; i++) {
+            Lane& lane = worker.lanes[i];
+            if (lane.doing != Lane::Doing::nothing) {
+                all_idle = false;
+                continue;
+            }
+            if (lane.turn++ != 0 && (lane.buffer[0] >= seen.size() || seen[lane.buffer[0]]++ != 0))
+                worker.lost++;
+            lane.turn = 0;
+            if (posted[index] == kAdds) continue;
+            posted[index]++;
+            lane.turn = 1;
+            lane.doing = Lane::Doing::write;  // not to be judged as a page
+            if (!roce::post_fetch_add(*worker.engine, *lane.pair.client, i, bench.region.data_rkey, 4096 + 64,
+                                      reinterpret_cast<std::byte*>(lane.buffer.data()), 1))
+                worker.failed++;
+            all_idle = false;
+        }
+        return !all_idle;
+    });
+    bench.check();
+    for (const auto& times : seen)
+        BOOST_TEST_REQUIRE(int(times) == 1);
+    uint64_t sum;
+    std::memcpy(&sum, &memory_of(bench.region, *bench.link.frames)[4096 + 64], sizeof sum);
+    BOOST_TEST(sum == seen.size());
+}
+
 // Different bytes of one page, stored from different lcores: neither store may undo the other. One side
 // stores zeros, which on an absent page take no frame; the other stores something, reads it back, and frees
 // the page.

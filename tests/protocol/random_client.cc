@@ -72,7 +72,8 @@ bool RandomClient::post_one() {
         op.offset = std::clamp(op.offset / kPageBytes * kPageBytes, begin_, end_ - op.bytes);
     const auto dice = random() % 100;
     if (dice < 40) return post_read(std::move(op));
-    if (dice < 85) return post_write(std::move(op));
+    if (dice < 75) return post_write(std::move(op));
+    if (dice < 85) return post_atomic(std::move(op));
     const auto capsules = std::count_if(outstanding_.begin(), outstanding_.end(),
                                         [](const Op& other) { return other.kind >= Kind::free; });
     if (capsules >= kMaxCapsules) return false;
@@ -114,6 +115,35 @@ bool RandomClient::post_write(Op op) {
                                              kept.offset, from, kept.bytes, 0x12345678)
                       : roce::post_write(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
                                          kept.offset, from, kept.bytes));
+    next_cookie_++;
+    return true;
+}
+
+// Often on the same few words, so that some find what others have left.
+bool RandomClient::post_atomic(Op op) {
+    std::mt19937_64& random = link_.random;
+    op.kind = Kind::atomic;
+    op.bytes = sizeof(uint64_t);
+    op.offset = (begin_ + (random() % 2 == 0 ? random() % 64 : random() % (end_ - begin_ - 16)) + 7) & ~7ULL;
+    if (free_in_the_way(op.offset, op.bytes)) return false;
+    op.expected.assign(posted_.at(op.offset), posted_.at(op.offset) + op.bytes);
+    uint64_t found;
+    std::memcpy(&found, op.expected.data(), sizeof found);
+    const bool swap = random() % 2 == 0;
+    const uint64_t compare = random() % 4 == 0 ? random() : found;
+    const uint64_t operand = random() % 4 == 0 ? 0 - found : random();  // back to zero, too
+    const uint64_t left = !swap ? found + operand : compare == found ? operand : found;
+    op.data.resize(sizeof left);
+    std::memcpy(op.data.data(), &left, sizeof left);
+    blur_reads(op.offset, op.bytes);
+    posted_.write(op.offset, op.data.data(), op.bytes);
+    outstanding_.push_back(std::move(op));
+    Op& kept = outstanding_.back();
+    auto* to = reinterpret_cast<std::byte*>(&kept.found);
+    BOOST_REQUIRE(swap ? roce::post_compare_swap(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
+                                                 kept.offset, to, compare, operand)
+                       : roce::post_fetch_add(*link_.client, *pair_.client, kept.cookie, region_.data_rkey,
+                                              kept.offset, to, operand));
     next_cookie_++;
     return true;
 }
@@ -171,6 +201,12 @@ bool RandomClient::post_query(Op op) {
     return true;
 }
 
+void RandomClient::check_atomic(const Op& op) const {
+    BOOST_REQUIRE_MESSAGE(
+        std::memcmp(&op.found, op.expected.data(), sizeof op.found) == 0,
+        "an atomic at " << op.offset << " found " << op.found << ", not what those before it have left");
+}
+
 void RandomClient::check_read(const Op& op) const {
     const bool guard =
         std::all_of(op.data.begin() + op.bytes, op.data.end(), [](uint8_t b) { return b == kGuard; });
@@ -217,6 +253,11 @@ void RandomClient::finish(std::deque<Op>::iterator op) {
             committed_.write(op->offset, op->data.data(), op->bytes);
             tally.writes++;
             tally.write_bytes += op->bytes;
+            break;
+        case Kind::atomic:
+            check_atomic(*op);
+            committed_.write(op->offset, op->data.data(), op->bytes);
+            tally.atomics++;
             break;
         case Kind::free:
             committed_.clear(op->offset, op->bytes);
@@ -268,7 +309,7 @@ void RandomClient::recover() {
     for (uint64_t at = begin_; at < end_; at++)
         allowed[at - begin_] = actual[at] == *committed_.at(at);
     for (const Op& op : outstanding_) {
-        if (op.kind != Kind::write && op.kind != Kind::free) continue;
+        if (op.kind != Kind::write && op.kind != Kind::atomic && op.kind != Kind::free) continue;
         for (uint64_t at = op.offset; at < op.offset + op.bytes; at++)
             if (actual[at] == (op.kind == Kind::free ? 0 : op.data[at - op.offset]))
                 allowed[at - begin_] = true;

@@ -24,7 +24,7 @@ struct RandomLimits {
 
 // Done operations by kind; capsules count when their reply has come.
 struct Tally {
-    uint64_t reads = 0, writes = 0, frees = 0, queries = 0, infos = 0, failures = 0;
+    uint64_t reads = 0, writes = 0, atomics = 0, frees = 0, queries = 0, infos = 0, failures = 0;
     uint64_t write_bytes = 0;
 };
 
@@ -50,14 +50,15 @@ class RandomClient {
     Tally tally;
 
   private:
-    enum class Kind : uint8_t { read, write, free, query, info };
+    enum class Kind : uint8_t { read, write, atomic, free, query, info };  // from free on: capsules
     struct Op {
         Kind kind;
         uint64_t cookie;
         uint64_t offset;
         uint32_t bytes;
-        Bytes data;      // WRITE: source; READ: destination and a guard behind it
-        Bytes expected;  // READ
+        Bytes data;      // WRITE: source; atomic: what it leaves; READ: destination and a guard behind it
+        Bytes expected;  // READ, atomic: what it finds
+        uint64_t found;  // atomic: destination
         std::vector<std::pair<uint64_t, uint64_t>> unknown;  // READ: [from, to) that later operations change
         bool completed = false;                              // acknowledged, or failed
         bool replied = false;  // capsules: the reply may overtake the acknowledgement
@@ -69,10 +70,12 @@ class RandomClient {
     uint32_t random_length();
     bool post_read(Op op);
     bool post_write(Op op);
+    bool post_atomic(Op op);
     bool post_free(Op op);
     bool post_query(Op op);
     bool send(const void* capsule, uint32_t bytes, uint64_t cookie);
     void check_read(const Op& op) const;
+    void check_atomic(const Op& op) const;
     void take_completion(uint64_t cookie, roce::WorkStatus status);
     void take_reply(const MessageRing::Message& message);
     void finish(std::deque<Op>::iterator op);

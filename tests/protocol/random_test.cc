@@ -74,6 +74,7 @@ void check_counters(Loopback& link, const Router& router, const Round& round) {
     for (const auto& client : router.clients) {
         sum.reads += client->tally.reads;
         sum.writes += client->tally.writes;
+        sum.atomics += client->tally.atomics;
         sum.write_bytes += client->tally.write_bytes;
         sum.frees += client->tally.frees + client->tally.queries + client->tally.infos;
         sum.failures += client->tally.failures;
@@ -82,6 +83,7 @@ void check_counters(Loopback& link, const Router& router, const Round& round) {
     if (sum.failures == 0) {
         BOOST_TEST(server.reads == sum.reads);
         BOOST_TEST(server.write_messages == sum.writes);
+        BOOST_TEST(server.atomics == sum.atomics);
         BOOST_TEST(server.write_bytes == sum.write_bytes);
         BOOST_TEST(server.capsules == sum.frees);
     }
@@ -100,11 +102,11 @@ void check_counters(Loopback& link, const Router& router, const Round& round) {
         if (round.to_server.corrupt_ppm + round.to_client.corrupt_ppm == 0)
             BOOST_TEST(dropped(*engine, DropReason::icrc) == 0U);
     }
-    BOOST_TEST_MESSAGE("  " << sum.reads << " reads, " << sum.writes << " writes, " << sum.frees
-                            << " capsules, " << sum.failures << " failures; " << server.duplicates
-                            << " duplicates, " << link.client->counters.retransmits << " retransmits, "
-                            << link.client->counters.timeouts << " timeouts, " << server.rx_packets
-                            << " packets in, " << server.tx_packets << " out");
+    BOOST_TEST_MESSAGE("  " << sum.reads << " reads, " << sum.writes << " writes, " << sum.atomics
+                            << " atomics, " << sum.frees << " capsules, " << sum.failures << " failures; "
+                            << server.duplicates << " duplicates, " << link.client->counters.retransmits
+                            << " retransmits, " << link.client->counters.timeouts << " timeouts, "
+                            << server.rx_packets << " packets in, " << server.tx_packets << " out");
 }
 
 void run(const Round& round) {

@@ -160,10 +160,11 @@ const std::vector<RefusalCase> kCases = {
      Refusal::opcode_sequence,
      kInvalid,
      {packet(Opcode::rc_send_first, 1024), read(0, 16)}},
-    // not served
-    {"COMPARE_SWAP", Refusal::unsupported_opcode, kInvalid, {packet(Opcode::rc_compare_swap, 0)}},
-    {"FETCH_ADD", Refusal::unsupported_opcode, kInvalid, {packet(Opcode::rc_fetch_add, 0)}},
-    {"SEND with invalidate", Refusal::unsupported_opcode, kInvalid, {packet(Opcode::rc_send_only_inv, 16)}},
+    {"COMPARE_SWAP in a WRITE",
+     Refusal::opcode_sequence,
+     kInvalid,
+     {write_first(0, 4096), packet(Opcode::rc_compare_swap, 0)}},
+    {"SEND with invalidate", Refusal::invalidate, kAccess, {packet(Opcode::rc_send_only_inv, 16)}},
     // rights
     {"READ of an unknown R_Key",
      Refusal::unknown_rkey,

@@ -146,7 +146,10 @@ void LcorePair::poll_lcore(uint32_t index, const std::function<bool(uint32_t)>& 
         rte_rcu_qsbr_thread_register(rcu, index);
         rte_rcu_qsbr_thread_online(rcu, index);
     }
-    const auto poll = [&] { return poll_once(*clients[index]) + poll_once(*servers[index]); };
+    // Frames that wait for the other lcore's quiescent state are work to come.
+    const auto poll = [&] {
+        return poll_once(*clients[index]) + poll_once(*servers[index]) + servers[index]->retire()->pending();
+    };
     while (step(index))
         poll();
     busy_--;

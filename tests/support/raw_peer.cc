@@ -52,13 +52,19 @@ Answer parse(const rte_mbuf* mbuf) {
     const auto decoded = roce::decode(rte_pktmbuf_mtod(mbuf, const uint8_t*), mbuf->data_len, packet);
     if (decoded.result != roce::DecodeResult::roce || !roce::icrc_ok(packet))
         throw std::runtime_error("the server sent a packet that nobody can read");
-    Answer answer{static_cast<Opcode>(packet.opcode), packet.psn, 0xff, 0,
-                  Frame(packet.payload, packet.payload + packet.payload_bytes)};
+    Answer answer{static_cast<Opcode>(packet.opcode),
+                  packet.psn,
+                  0xff,
+                  0,
+                  Frame(packet.payload, packet.payload + packet.payload_bytes),
+                  0};
     if (packet.info->aeth != roce::kNoHeader) {
         const auto& aeth = packet.extension<roce::Aeth>(packet.info->aeth);
         answer.syndrome = aeth.syndrome;
         answer.msn = aeth.msn;
     }
+    if (packet.info->atomic_ack_eth != roce::kNoHeader)
+        answer.original = packet.extension<roce::AtomicAckEth>(packet.info->atomic_ack_eth).original;
     return answer;
 }
 
@@ -107,6 +113,13 @@ Frame RawPeer::build(const Request& request) const {
         reth.va = request.reth.va;
         reth.rkey = request.reth.rkey;
         reth.length = request.reth.length;
+    }
+    if (info.atomic_eth != roce::kNoHeader) {
+        auto& atomic = *reinterpret_cast<roce::AtomicEth*>(&frame[extension + info.atomic_eth]);
+        atomic.va = request.atomic.va;
+        atomic.rkey = request.atomic.rkey;
+        atomic.swap_or_add = request.atomic.swap_or_add;
+        atomic.compare = request.atomic.compare;
     }
     layout.payload = frame.size();
     append(frame, request.payload.data(), request.payload.size());
@@ -159,6 +172,18 @@ Request RawPeer::write_only(uint64_t va, Frame payload) {
 Request RawPeer::read(uint64_t va, uint32_t length) {
     const Request request{.opcode = Opcode::rc_read_request, .psn = psn, .reth = {va, rkey, length}};
     psn = roce::psn_add(psn, roce::psn_count(length, link.options.mtu_bytes));
+    return request;
+}
+
+Request RawPeer::compare_swap(uint64_t va, uint64_t compare, uint64_t swap) {
+    const Request request{.opcode = Opcode::rc_compare_swap, .psn = psn, .atomic = {va, rkey, swap, compare}};
+    psn = roce::psn_add(psn, 1);
+    return request;
+}
+
+Request RawPeer::fetch_add(uint64_t va, uint64_t add) {
+    const Request request{.opcode = Opcode::rc_fetch_add, .psn = psn, .atomic = {va, rkey, add, 0}};
+    psn = roce::psn_add(psn, 1);
     return request;
 }
 

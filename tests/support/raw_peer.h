@@ -22,6 +22,13 @@ struct RethFields {
     uint32_t length;
 };
 
+struct AtomicFields {
+    uint64_t va;
+    uint32_t rkey;
+    uint64_t swap_or_add;
+    uint64_t compare;
+};
+
 // A request as it should be; `change` spoils the finished frame before its ICRC is made, `damage` after that.
 // Both get offsets of the headers in it.
 struct Request {
@@ -32,7 +39,8 @@ struct Request {
 
     roce::Opcode opcode;
     uint32_t psn;
-    RethFields reth{};  // where the opcode has one
+    RethFields reth{};      // where the opcode has one
+    AtomicFields atomic{};  // where the opcode has one
     Frame payload{};
     bool ack_request = true;
     Edit change{};
@@ -45,6 +53,7 @@ struct Answer {
     uint8_t syndrome;  // 0xff where there is no AETH
     uint32_t msn;
     Frame payload;
+    uint64_t original;  // of an ATOMIC_ACK
 };
 
 class RawPeer {
@@ -66,6 +75,8 @@ class RawPeer {
     // Requests at the next PSN; READs take as many as they must.
     Request write_only(uint64_t va, Frame payload);
     Request read(uint64_t va, uint32_t length);
+    Request compare_swap(uint64_t va, uint64_t compare, uint64_t swap);
+    Request fetch_add(uint64_t va, uint64_t add);
     Request message(Frame payload);
     // Says "received" for everything the server has sent us as a requester.
     void acknowledge(uint32_t psn);

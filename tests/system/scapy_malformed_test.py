@@ -237,7 +237,10 @@ def refused_requests_end_their_own_connection_only(t):
     kilo = bytes(range(256)) * 4
     cases = [
         ("opcode_sequence", 0x61, "a MIDDLE without FIRST", one(kWriteMiddle, kilo), "write"),
-        ("unsupported_opcode", 0x61, "an atomic", one(0x14, bytes(28)), "write"),
+        ("misaligned_atomic", 0x61, "an atomic at 4",
+         one(0x14, lambda c: struct.pack(">QIQQ", 4, c.rkey, 1, 0)), "write"),
+        ("unknown_rkey", 0x62, "an atomic on an unknown R_Key", one(0x14, bytes(28)), "write"),
+        ("invalidate", 0x62, "a SEND with invalidate", one(0x17, bytes(4), kilo[:16]), "write"),
         ("packet_length", 0x61, "a short FIRST", one(kWriteFirst, range_of(0, 4096), kilo[:512]), "write"),
         ("message_length", 0x61, "a length that the RETH does not say", one(kWriteOnly, range_of(0, 8), kilo[:4]), "write"),
         ("message_length", 0x61, "4 GiB", one(kReadRequest, range_of(0, 0xffffffff)), "write"),
