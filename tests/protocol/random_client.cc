@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tests/protocol/random_client.h"
 
+#include <fmt/format.h>
+
 #include "datapath/capsule.h"
 
 namespace lagan::test {
@@ -281,6 +283,17 @@ void RandomClient::check_results() {
     MessageRing& ring = pair_.client->responder.received;
     while (!ring.empty())
         take_reply(ring.at(ring.head++));
+}
+
+std::string RandomClient::describe() const {
+    std::string text = fmt::format("QP {} ({}), server's ({})", pair_.client->qpn,
+                                   pair_.client->state == QpState::ready ? "ready" : "failed",
+                                   pair_.server->state == QpState::ready ? "ready" : "failed");
+    for (const Op& op : outstanding_)
+        text +=
+            fmt::format("; operation {} kind {} offset {} bytes {}{}{}", op.cookie, int(op.kind), op.offset,
+                        op.bytes, op.completed ? " acknowledged" : "", op.replied ? " replied" : "");
+    return text;
 }
 
 void RandomClient::take_reply(const MessageRing::Message& message) {

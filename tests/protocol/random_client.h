@@ -41,6 +41,8 @@ class RandomClient {
     void check_results();
     bool idle() const { return outstanding_.empty(); }
     bool failed() const { return failed_; }
+    // For people: what is outstanding, and the state of both queue pairs.
+    std::string describe() const;
     const Qp* qp() const { return pair_.client; }
 
     // After a failure: what was outstanding is done or not, byte by byte, and nothing else; then a new

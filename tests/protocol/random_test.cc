@@ -53,7 +53,10 @@ void run_operations(Loopback& link, Router& router, uint32_t operations) {
                    return client->idle() && !client->failed();
                });
     };
-    BOOST_REQUIRE_MESSAGE(link.poll_until(step, 120'000), "operations hang");
+    const bool done = link.poll_until(step, 120'000);
+    for (const auto& client : router.clients)
+        if (!done) BOOST_TEST_MESSAGE(client->describe());
+    BOOST_REQUIRE_MESSAGE(done, "operations hang");
 }
 
 void check_memory(Loopback& link, const memory::Region& region, const Model& committed) {
