@@ -212,7 +212,7 @@ BOOST_AUTO_TEST_CASE(a_full_appliance_refuses_and_changes_nothing) {
 
 // Our own requester, over a link that loses a tenth: each is done once, and each answer is that of its own.
 BOOST_AUTO_TEST_CASE(our_requester_over_a_bad_link) {
-    Loopback link({.ack_timeout = 5, .retry_count = 250, .initiator_depth = 4});
+    Loopback link({.ack_timeout = 8, .retry_count = 250, .initiator_depth = 4});
     auto& region = link.make_region("r", 1 << 20);
     const auto pair = link.connect(region);
     for (Wire* wire : {link.to_server.get(), link.to_client.get()})

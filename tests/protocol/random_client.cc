@@ -283,6 +283,8 @@ void RandomClient::check_results() {
     MessageRing& ring = pair_.client->responder.received;
     while (!ring.empty())
         take_reply(ring.at(ring.head++));
+    // The server's own requester gives up as well, with a reply on its way: then a DREQ ends the connection.
+    if (limits_.may_fail && pair_.server->state == QpState::error) failed_ = true;
 }
 
 std::string RandomClient::describe() const {
