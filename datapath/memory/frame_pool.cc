@@ -17,22 +17,28 @@ namespace lagan::memory {
 
 namespace {
 
+constexpr uint32_t kFillBatch = 1024;      // frames moved at once, at most
 constexpr uint32_t kMaxFrames = 1U << 30;  // 4 TiB; an rte_ring holds no more than 2^31 - 1
 
+// With relaxed tail sync a control thread preempted in the midst of taking or giving does not stall the poll
+// loops: they go on until it lags `lag` entries behind. What it hides meanwhile still takes room, so there is
+// room for `lag` and one more batch beside all frames.
+//
 // Not rte_ring_create_elem(): its memory would come out of EAL's, which --no-huge set-ups keep small.
-rte_ring* make_free_ring(uint32_t capacity) {
-    const uint32_t slots = rte_align32pow2(capacity + 1);
+rte_ring* make_free_ring(uint32_t capacity, uint32_t lag) {
+    const uint32_t count = capacity + lag + kFillBatch;
+    const uint32_t slots = rte_align32pow2(count + 1);
     const ssize_t bytes = rte_ring_get_memsize_elem(sizeof(FrameIndex), slots);
     if (bytes < 0) throw std::runtime_error("frame pool: no ring of " + std::to_string(slots) + " entries");
     auto* ring = static_cast<rte_ring*>(::operator new (static_cast<size_t>(bytes), std::align_val_t{128}));
-    // Relaxed tail sync: a control thread preempted halfway must not stall the poll loops. EXACT_SZ: holds
-    // them all.
-    if (rte_ring_init(ring, "lagan_frames", capacity,
-                      RING_F_EXACT_SZ | RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ) != 0) {
+    if (rte_ring_init(ring, "lagan_frames", count, RING_F_EXACT_SZ | RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ) !=
+        0) {
         ::operator delete (ring, std::align_val_t{128});
         throw std::runtime_error("frame pool: rte_ring_init failed for " + std::to_string(capacity) +
                                  " frames");
     }
+    rte_ring_set_prod_htd_max(ring, lag);
+    rte_ring_set_cons_htd_max(ring, lag);
     return ring;
 }
 
@@ -57,12 +63,15 @@ FramePool::FramePool(std::span<std::byte> frames, std::span<FrameMeta> meta)
       meta_(meta.data()),
       capacity_(static_cast<uint32_t>(frames.size() / kPageBytes)) {
     check_sizes(frames, meta);
-    // All caches together hold back at most an eighth of a small pool.
+    // All caches together hold back at most a sixteenth of a small pool, and a preempted thread as much
+    // again.
     const uint32_t lcores = std::max(1U, rte_lcore_count());
-    cache_limit_ = std::min(kCacheFrames, capacity_ / (8 * lcores));
-    slack_frames_ = cache_limit_ * lcores;
+    cache_limit_ = std::min(kCacheFrames, capacity_ / (16 * lcores));
+    const uint32_t in_caches = cache_limit_ * lcores;
+    const uint32_t lag = std::max(in_caches, 1U);
+    slack_frames_ = in_caches + lag;
     caches_ = std::make_unique<Cache[]>(RTE_MAX_LCORE);
-    free_ring_.reset(make_free_ring(capacity_));
+    free_ring_.reset(make_free_ring(capacity_, lag));
 
     parallel_slices(capacity_, 1U << 16, [this](size_t begin, size_t end) {
         for (size_t i = begin; i < end; ++i) {
@@ -71,7 +80,7 @@ FramePool::FramePool(std::span<std::byte> frames, std::span<FrameMeta> meta)
             meta_[i].shinfo.fcb_opaque = this;
         }
     });
-    std::array<FrameIndex, 1024> batch;
+    std::array<FrameIndex, kFillBatch> batch;
     for (uint32_t next = 0; next < capacity_;) {
         uint32_t n = 0;
         while (n < batch.size() && next < capacity_)
@@ -96,7 +105,7 @@ FrameIndex FramePool::allocate_from_ring(unsigned lcore) {
 }
 
 void FramePool::release_to_ring(unsigned lcore, FrameIndex frame) {
-    // The ring has a place for every frame: no enqueue can fail.
+    // The ring has a place for every frame and for those that a lagging thread hides: no enqueue can fail.
     if (lcore >= RTE_MAX_LCORE || cache_limit_ < 2) {
         rte_ring_enqueue_elem(free_ring_.get(), &frame, sizeof(frame));
         return;

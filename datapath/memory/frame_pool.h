@@ -60,8 +60,9 @@ class FramePool {
     // Any thread; O(1) from a per-lcore cache on EAL threads, else from the shared ring. kNoFrame when empty.
     // The frame's bytes are whatever they were: the caller overwrites all of them before publication.
     //
-    // Frames cached by other lcores cannot be had: kNoFrame may come while up to slack_frames() are free. The
-    // frame budget leaves that many out, so within the budget allocation does not fail for this reason.
+    // Frames in other lcores' caches, or hidden by a preempted thread, cannot be had: kNoFrame may come while
+    // up to slack_frames() are free. The frame budget leaves that many out, so within the budget allocation
+    // does not fail for this reason.
     FrameIndex allocate() {
         const unsigned lcore = rte_lcore_id();
         if (lcore < RTE_MAX_LCORE) [[likely]] {
@@ -131,7 +132,8 @@ class FramePool {
     uint32_t capacity() const { return capacity_; }
     uint32_t free_count() const;  // approximate while lcores run
 
-    // Most free frames that one EAL thread may hold back from the others, and all of them together.
+    // Most free frames that one EAL thread may hold back from the others; and that cannot be had for this or
+    // any other reason.
     uint32_t cache_limit() const { return cache_limit_; }
     uint32_t slack_frames() const { return slack_frames_; }
 
