@@ -12,6 +12,7 @@
 #include "client/doctor/appliance_checks.h"
 #include "client/doctor/host_checks.h"
 #include "client/doctor/local_appliance.h"
+#include "client/doctor/ping.h"
 #include "client/doctor/rdma_devices.h"
 #include "client/doctor/reach.h"
 #include "client/run/preload_library.h"
@@ -64,6 +65,19 @@ std::string examine_local_appliance(const DoctorOptions& options, Findings& find
     return socket;
 }
 
+void examine_way(const Machine& machine, const Target& target, Findings& findings) {
+    const auto source = source_address(target);
+    check_route(machine, target, source, findings);
+    if (!source) return;
+    const Ping answer = ping(target.address);
+    check_ping(target.address, answer, findings);
+    const Interface* interface = interface_with(machine, *source);
+    const unsigned mtu = interface != nullptr ? path_mtu(interface->mtu_bytes) : 0;
+    if (answer != Ping::answered || mtu == 0) return;
+    check_path(target.address, mtu, interface->name,
+               ping(target.address, largest_packet_bytes(target.address, mtu)), findings);
+}
+
 Findings examine_host(const Machine& machine, const DoctorOptions& options) {
     Findings findings;
     check_processor(machine, findings);
@@ -73,12 +87,7 @@ Findings examine_host(const Machine& machine, const DoctorOptions& options) {
     check_memlock(machine, findings);
     const std::string answering = examine_local_appliance(options, findings);
     examine_grant(options, answering, findings);
-    if (!options.address.empty()) {
-        const Target target = parse_target(options.address);
-        const auto source = source_address(target);
-        check_route(machine, target, source, findings);
-        if (source) check_ping(target, ping(target), findings);
-    }
+    if (!options.address.empty()) examine_way(machine, parse_target(options.address), findings);
     return findings;
 }
 

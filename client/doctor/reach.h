@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The way to an appliance on another machine: which of our addresses leads there, and whether it answers.
+// The way to an appliance on another machine: which of our addresses leads there.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,7 @@ std::optional<net::IpAddress> source_address(const Target& target);
 void check_route(const Machine& machine, const Target& target, const std::optional<net::IpAddress>& source,
                  Findings& findings);
 
-enum class Ping : uint8_t { answered, silent, not_permitted };
-Ping ping(const Target& target);
-void check_ping(const Target& target, Ping result, Findings& findings);
+// The interface of ours that has the address, or null.
+const Interface* interface_with(const Machine& machine, const net::IpAddress& address);
 
 }  // namespace lagan::client::doctor

@@ -104,6 +104,31 @@ def a_machine_without_an_rdma_device_is_told_how_to_get_one(t):
         expect(t, found, "memlock", "skip", "RDMA")
     expect(t, found, "appliance", "skip", "elsewhere")
     expect(t, found, "ping", "ok", "127.0.0.1 answers")
+    expect(t, found, "path", "ok", "4160 bytes")
+    expect(t, doctor(t, "--address", "::1"), "path", "ok", "4180 bytes")
+
+
+@suite.case
+def a_path_that_takes_small_packets_only(t):
+    """Between two network namespaces, the one on the other side receives no more than 1500 bytes."""
+    lagan = t.binary("client/lagan")
+    script = f"""
+set -e
+unshare --net sleep 60 &
+there=$!
+trap 'kill $there' EXIT
+until [ "$(readlink /proc/$there/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+ip link add here mtu 4200 type veth peer name there mtu 1500
+ip link set there netns $there
+ip address add 10.77.0.2/24 dev here
+ip link set here up
+nsenter --net=/proc/$there/ns/net sh -c 'ip address add 10.77.0.1/24 dev there; ip link set there up'
+{lagan} doctor --json --address 10.77.0.1 || true
+"""
+    done = t.run(["unshare", "--net", "bash", "-c", script])
+    found = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+    expect(t, found, "ping", "ok", "10.77.0.1 answers")
+    expect(t, found, "path", "PROBLEM", r"4160 bytes.* lost .*\n.*ip link set dev here mtu 1500")
 
 
 @suite.case

@@ -6,6 +6,7 @@
 
 #include "client/doctor/doctor_command.h"
 #include "client/doctor/host_checks.h"
+#include "client/doctor/ping.h"
 #include "client/doctor/reach.h"
 #include "tests/unit/made_up_machine.h"
 
@@ -137,14 +138,25 @@ BOOST_AUTO_TEST_CASE(routes) {
 }
 
 BOOST_AUTO_TEST_CASE(pings) {
-    const Target target = parse_target("10.77.0.1");
+    const IpAddress address = IpAddress::parse("10.77.0.1");
     Findings answered, silent, forbidden;
-    check_ping(target, Ping::answered, answered);
+    check_ping(address, Ping::answered, answered);
     expect(only(answered), Verdict::ok, "10.77.0.1");
-    check_ping(target, Ping::silent, silent);
+    check_ping(address, Ping::silent, silent);
     expect(only(silent), Verdict::problem, "does not answer", "ip neighbor show 10.77.0.1");
-    check_ping(target, Ping::not_permitted, forbidden);
+    check_ping(address, Ping::not_permitted, forbidden);
     expect(only(forbidden), Verdict::skipped, "as root");
+}
+
+BOOST_AUTO_TEST_CASE(large_packets) {
+    const IpAddress v4 = IpAddress::parse("10.77.0.1"), v6 = IpAddress::parse("fd00::1");
+    BOOST_TEST(largest_packet_bytes(v4, 4096) == 4160U);
+    BOOST_TEST(largest_packet_bytes(v6, 1024) == 1108U);
+    Findings through, lost;
+    check_path(v4, 4096, "eth0", Ping::answered, through);
+    expect(only(through), Verdict::ok, "4160 bytes, for a path MTU of 4096");
+    check_path(v4, 4096, "eth0", Ping::silent, lost);
+    expect(only(lost), Verdict::problem, "lost on the way to 10.77.0.1", "ip link set dev eth0 mtu 1500");
 }
 
 BOOST_AUTO_TEST_CASE(what_is_printed) {
