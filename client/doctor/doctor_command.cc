@@ -139,8 +139,7 @@ CLI::App* add_doctor(CLI::App& app, DoctorOptions& options) {
     doctor->add_option("--address", options.address, "The appliance elsewhere that is to be reached by RDMA")
         ->type_name("IP[:PORT]")
         ->excludes(config);
-    doctor->add_option("--grant", options.grant, "Look at the grant in this file (56 bytes)")
-        ->type_name("FILE");
+    doctor->add_option("--grant", options.grant, "Look at the grant in this file")->type_name("FILE");
     doctor->add_flag("--json", options.json, "One JSON object instead of lines");
     return doctor;
 }

@@ -14,7 +14,7 @@ namespace lagan::client::doctor {
 struct DoctorOptions {
     std::string appliance;  // node API's socket; empty: the default one, unless an address is given
     std::string address;    // IP[:PORT] of an appliance elsewhere
-    std::string grant;      // file of 56 bytes
+    std::string grant;      // file
     std::string config;     // lagand's: this machine is to be an appliance
     std::vector<std::string> settings;  // KEY=VALUE, over the configuration
     bool json = false;

@@ -2,7 +2,7 @@
 // The checks of a grant, of local_appliance.h.
 #include <fmt/format.h>
 
-#include <boost/algorithm/hex.hpp>
+#include <algorithm>
 #include <boost/endian/conversion.hpp>
 #include <cerrno>
 #include <cstring>
@@ -26,41 +26,31 @@ constexpr uint64_t kSoonSeconds = 60;
 std::string mend_new(const std::filesystem::path& file) {
     return fmt::format(
         "on the appliance: curl -s --unix-socket /run/lagan/lagand.sock "
-        "http://localhost/v1/regions/NAME/grants -d '{{\"role\": \"write\"}}' | python3 -c 'import json, "
-        "sys; sys.stdout.buffer.write(bytes.fromhex(json.load(sys.stdin)[\"grant\"]))' > {}",
-        file.string());
+        "http://localhost/v1/regions/NAME/grants -d '{{\"role\": \"write\"}}' > {}",
+        file.filename().string());
 }
 
-GrantFields parse(const std::string& bytes) {
-    const auto* at = reinterpret_cast<const uint8_t*>(bytes.data());
-    return {.version = at[0],
-            .role = at[1],
-            .key_id = boost::endian::load_big_u16(at + 2),
-            .region_id = boost::endian::load_big_u32(at + 4),
-            .expiry_unix_s = boost::endian::load_big_u64(at + 8)};
-}
-
-bool is_hex(std::string text) {
+// From the bytes themselves, their hexadecimal digits, or the node API's reply with these.
+bool to_bytes(std::string text, appliance::GrantBytes& bytes) {
+    if (text.size() == bytes.size()) {
+        std::copy(text.begin(), text.end(), bytes.begin());
+        return true;
+    }
     while (!text.empty() && text.back() == '\n')
         text.pop_back();
-    appliance::GrantBytes ignored;
-    return appliance::grant_from_hex(text, ignored);
+    const auto reply = nlohmann::json::parse(text, nullptr, false);
+    if (reply.is_object() && reply.contains("grant") && reply["grant"].is_string())
+        text = reply["grant"].get<std::string>();
+    return appliance::grant_from_hex(text, bytes);
 }
 
-bool check_size(const std::filesystem::path& file, const std::string& bytes, Findings& findings) {
-    if (bytes.size() == appliance::kGrantBytes) return true;
-    if (is_hex(bytes)) {
-        findings.problem(
-            kCheck, fmt::format("{} has the grant's hexadecimal digits, not its 56 bytes", file.string()),
-            fmt::format("tr a-f A-F < {0} | basenc --base16 -d > {0}.bin", file.string()));
-    } else {
-        findings.problem(
-            kCheck,
-            fmt::format("{} has {} bytes, a grant has 56", file.string(),
-                        bytes.size() > appliance::kGrantBytes ? "more" : std::to_string(bytes.size())),
-            mend_new(file));
-    }
-    return false;
+GrantFields parse(const appliance::GrantBytes& bytes) {
+    return {.version = bytes[0],
+            .role = bytes[1],
+            .key_id = boost::endian::load_big_u16(bytes.data() + 2),
+            .region_id = boost::endian::load_big_u32(bytes.data() + 4),
+            .expiry_unix_s = boost::endian::load_big_u64(bytes.data() + 8),
+            .bytes = bytes};
 }
 
 // The appliance's key, by a grant of its own: bytes 2 and 3 of any grant.
@@ -76,7 +66,7 @@ std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64
                                        Findings& findings) {
     errno = 0;
     std::ifstream stream(file, std::ios::binary);
-    std::string bytes(256, '\0');  // more than any grant, as digits too
+    std::string bytes(1024, '\0');  // more than any grant, in whatever form
     stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     bytes.resize(static_cast<size_t>(stream.gcount()));
     if (!stream.is_open() || stream.bad()) {
@@ -84,8 +74,17 @@ std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64
                          mend_new(file));
         return std::nullopt;
     }
-    if (!check_size(file, bytes, findings)) return std::nullopt;
-    const GrantFields grant = parse(bytes);
+    appliance::GrantBytes grant_bytes;
+    if (!to_bytes(bytes, grant_bytes)) {
+        findings.problem(
+            kCheck,
+            fmt::format("{} is no grant: neither 56 bytes, nor 112 hexadecimal digits, nor the node "
+                        "API's reply with these",
+                        file.string()),
+            mend_new(file));
+        return std::nullopt;
+    }
+    const GrantFields grant = parse(grant_bytes);
     if (grant.version != appliance::kGrantVersion) {
         findings.problem(kCheck,
                          fmt::format("{} has version {}, known is {}", file.string(), grant.version,

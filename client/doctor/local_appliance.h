@@ -25,9 +25,11 @@ struct GrantFields {
     uint16_t key_id;
     uint32_t region_id;
     uint64_t expiry_unix_s;
+    std::array<uint8_t, 56> bytes;
 };
 
-// Reads the 56 bytes of `file` and says what is wrong with them at `now_unix_s`.
+// Reads `file` (56 bytes, their hexadecimal digits, or the node API's reply) and says what is wrong with them
+// at `now_unix_s`.
 std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64_t now_unix_s,
                                        Findings& findings);
 

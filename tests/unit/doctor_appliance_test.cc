@@ -208,12 +208,14 @@ BOOST_AUTO_TEST_CASE(grants) {
     expect(of_grant(machine, good), Verdict::ok, "write region 7, for 1000 more seconds");
     expect(of_grant(machine, good, 1999), Verdict::warning, "expires in 1 seconds", "/grants");
     expect(of_grant(machine, good, 2000), Verdict::problem, "expired, 0 seconds ago", "/grants");
-    expect(of_grant(machine, good.substr(1)), Verdict::problem, "has 55 bytes", "/grants");
-    expect(of_grant(machine, good + "\n"), Verdict::problem, "has more bytes", "/grants");
-    expect(of_grant(machine, ""), Verdict::problem, "has 0 bytes", "/grants");
-    expect(of_grant(machine, std::string(100'000, 'x')), Verdict::problem, "has more bytes", "/grants");
-    expect(of_grant(machine, grant_to_hex(signed_bytes) + "\n"), Verdict::problem, "hexadecimal",
-           "basenc --base16 -d");
+    const std::string digits = grant_to_hex(signed_bytes);
+    for (const std::string& form :
+         {digits, digits + "\n", "{\"grant\": \"" + digits + "\", \"expires\": 2000}\n"})
+        expect(of_grant(machine, form), Verdict::ok, "write region 7, for 1000 more seconds");
+    for (const std::string& bad :
+         {good.substr(1), good + "\n", std::string(), std::string(100'000, 'x'), digits.substr(1),
+          "{\"grant\": 7}" + digits, std::string("{\"grant\": 7}"), std::string("[]")})
+        expect(of_grant(machine, bad), Verdict::problem, "is no grant", "/grants");
     std::string changed = good;
     changed[0] = 2;
     expect(of_grant(machine, changed), Verdict::problem, "version 2", "/grants");
