@@ -10,6 +10,7 @@
 
 #include "client/connect.h"
 #include "client/doctor/appliance_checks.h"
+#include "client/doctor/connection.h"
 #include "client/doctor/host_checks.h"
 #include "client/doctor/local_appliance.h"
 #include "client/doctor/ping.h"
@@ -46,10 +47,12 @@ void examine_libraries(const Machine& machine, Findings& findings) {
     check_preload(machine, preload, missing, findings);
 }
 
-void examine_grant(const DoctorOptions& options, const std::string& answering, Findings& findings) {
-    if (options.grant.empty()) return;
+std::optional<GrantFields> examine_grant(const DoctorOptions& options, const std::string& answering,
+                                         Findings& findings) {
+    if (options.grant.empty()) return std::nullopt;
     const auto grant = check_grant(options.grant, now_unix_s(), findings);
     if (grant && !answering.empty()) check_grant_at(*grant, answering, findings);
+    return grant;
 }
 
 // The appliance's node API is on its own machine only.
@@ -65,17 +68,19 @@ std::string examine_local_appliance(const DoctorOptions& options, Findings& find
     return socket;
 }
 
-void examine_way(const Machine& machine, const Target& target, Findings& findings) {
+// Whether RDMA can be tried.
+bool examine_way(const Machine& machine, const Target& target, Findings& findings) {
     const auto source = source_address(target);
     check_route(machine, target, source, findings);
-    if (!source) return;
+    if (!source) return false;
     const Ping answer = ping(target.address);
     check_ping(target.address, answer, findings);
     const Interface* interface = interface_with(machine, *source);
     const unsigned mtu = interface != nullptr ? path_mtu(interface->mtu_bytes) : 0;
-    if (answer != Ping::answered || mtu == 0) return;
-    check_path(target.address, mtu, interface->name,
-               ping(target.address, largest_packet_bytes(target.address, mtu)), findings);
+    if (answer == Ping::answered && mtu != 0)
+        check_path(target.address, mtu, interface->name,
+                   ping(target.address, largest_packet_bytes(target.address, mtu)), findings);
+    return answer != Ping::silent && !rdma_ports(machine).empty();
 }
 
 Findings examine_host(const Machine& machine, const DoctorOptions& options) {
@@ -86,8 +91,16 @@ Findings examine_host(const Machine& machine, const DoctorOptions& options) {
     check_rdma(machine, !options.address.empty(), findings);
     check_memlock(machine, findings);
     const std::string answering = examine_local_appliance(options, findings);
-    examine_grant(options, answering, findings);
-    if (!options.address.empty()) examine_way(machine, parse_target(options.address), findings);
+    const auto grant = examine_grant(options, answering, findings);
+    if (options.address.empty()) return findings;
+    const Target target = parse_target(options.address);
+    if (!examine_way(machine, target, findings)) return findings;
+    // A grant that is bad already would only be refused.
+    if (grant) {
+        check_connection(target, try_connection(target, grant->bytes), options.grant, findings);
+    } else if (options.grant.empty()) {
+        check_connection(target, try_connection(target, {}), {}, findings);
+    }
     return findings;
 }
 

@@ -23,13 +23,6 @@ namespace {
 constexpr const char* kCheck = "grant";
 constexpr uint64_t kSoonSeconds = 60;
 
-std::string mend_new(const std::filesystem::path& file) {
-    return fmt::format(
-        "on the appliance: curl -s --unix-socket /run/lagan/lagand.sock "
-        "http://localhost/v1/regions/NAME/grants -d '{{\"role\": \"write\"}}' > {}",
-        file.filename().string());
-}
-
 // From the bytes themselves, their hexadecimal digits, or the node API's reply with these.
 bool to_bytes(std::string text, appliance::GrantBytes& bytes) {
     if (text.size() == bytes.size()) {
@@ -62,6 +55,13 @@ uint16_t key_id_of(const NodeClient& node, const std::string& region) {
 
 }  // namespace
 
+std::string mend_grant(const std::filesystem::path& file) {
+    return fmt::format(
+        "on the appliance: curl -s --unix-socket /run/lagan/lagand.sock "
+        "http://localhost/v1/regions/NAME/grants -d '{{\"role\": \"write\"}}' > {}",
+        file.empty() ? "FILE" : file.filename().string());
+}
+
 std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64_t now_unix_s,
                                        Findings& findings) {
     errno = 0;
@@ -71,7 +71,7 @@ std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64
     bytes.resize(static_cast<size_t>(stream.gcount()));
     if (!stream.is_open() || stream.bad()) {
         findings.problem(kCheck, fmt::format("{} cannot be read: {}", file.string(), std::strerror(errno)),
-                         mend_new(file));
+                         mend_grant(file));
         return std::nullopt;
     }
     appliance::GrantBytes grant_bytes;
@@ -81,7 +81,7 @@ std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64
             fmt::format("{} is no grant: neither 56 bytes, nor 112 hexadecimal digits, nor the node "
                         "API's reply with these",
                         file.string()),
-            mend_new(file));
+            mend_grant(file));
         return std::nullopt;
     }
     const GrantFields grant = parse(grant_bytes);
@@ -89,20 +89,20 @@ std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64
         findings.problem(kCheck,
                          fmt::format("{} has version {}, known is {}", file.string(), grant.version,
                                      appliance::kGrantVersion),
-                         mend_new(file));
+                         mend_grant(file));
     } else if (grant.role < 1 || grant.role > 3) {
         findings.problem(
             kCheck, fmt::format("{} has role {}, neither read, write nor recover", file.string(), grant.role),
-            mend_new(file));
+            mend_grant(file));
     } else if (grant.expiry_unix_s <= now_unix_s) {
         findings.problem(kCheck,
                          fmt::format("{} has expired, {} seconds ago by this machine's clock", file.string(),
                                      now_unix_s - grant.expiry_unix_s),
-                         mend_new(file));
+                         mend_grant(file));
     } else if (grant.expiry_unix_s - now_unix_s < kSoonSeconds) {
         findings.warning(
             kCheck, fmt::format("{} expires in {} seconds", file.string(), grant.expiry_unix_s - now_unix_s),
-            mend_new(file));
+            mend_grant(file));
         return grant;
     } else {
         findings.ok(kCheck, fmt::format("{}: to {} region {}, for {} more seconds", file.string(),

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 
 #include "client/doctor/findings.h"
 
@@ -27,6 +28,9 @@ struct GrantFields {
     uint64_t expiry_unix_s;
     std::array<uint8_t, 56> bytes;
 };
+
+// How to get a new one into the file.
+std::string mend_grant(const std::filesystem::path& file);
 
 // Reads `file` (56 bytes, their hexadecimal digits, or the node API's reply) and says what is wrong with them
 // at `now_unix_s`.

@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <system_error>
 
@@ -103,9 +102,14 @@ bool Machine::may(const fs::path& path, int mode) const {
 
 std::optional<std::string> Machine::text(const fs::path& path) const {
     std::ifstream file(at(path));
-    std::string content{std::istreambuf_iterator<char>(file), {}};
-    // Attributes of sysfs open and then fail to be read.
-    if (!file.is_open() || file.bad()) return std::nullopt;
+    std::string content;
+    char block[4096];
+    while (file.good()) {
+        file.read(block, sizeof block);
+        content.append(block, static_cast<size_t>(file.gcount()));
+    }
+    // Attributes of sysfs may open and then fail to be read.
+    if (!file.eof()) return std::nullopt;
     const auto first = content.find_first_not_of(" \t\n");
     if (first == std::string::npos) return "";
     return content.substr(first, content.find_last_not_of(" \t\n") - first + 1);

@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr uint16_t kPings = 3;
-constexpr milliseconds kPingTime{700};
+constexpr milliseconds kPingTime{1000};
 constexpr uint8_t kEcho6Request = 128, kEcho6Reply = 129;  // RFC 4443
 
 // For everybody where net.ipv4.ping_group_range permits, for root in any case.

@@ -14,7 +14,7 @@ namespace lagan::client::doctor {
 
 enum class Ping : uint8_t { answered, silent, not_permitted };
 
-// An ICMP echo, three times until one is answered, some 2 s at most. `packet_bytes`: the size of the IP
+// An ICMP echo, three times until one is answered, 3 s at most. `packet_bytes`: the size of the IP
 // packet, which nobody on the way may fragment; 0: the smallest.
 Ping ping(const net::IpAddress& address, uint32_t packet_bytes = 0);
 

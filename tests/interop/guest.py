@@ -92,9 +92,10 @@ class Guest:
                 both.write(part.read_bytes())
                 both.write(bytes(-both.tell() % 4))  # archives begin at multiples of four
         channel = t.dir / f"{name}.channel"
+        # Nehalem: the oldest processor that our programs are compiled for (DPDK's -march=corei7).
         self.process = t.start([
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "1", "-m", memory_mib,
+            "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "1", "-m", memory_mib,
             "-object", f"memory-backend-memfd,id=memory,size={memory_mib}M,share=on", "-machine", "pc,memory-backend=memory",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=agent,path={channel},server=on,wait=off", "-device", "virtio-serial-pci",

@@ -4,6 +4,7 @@
 #define BOOST_TEST_MODULE doctor_host
 #include <linux/capability.h>
 
+#include "client/doctor/connection.h"
 #include "client/doctor/doctor_command.h"
 #include "client/doctor/host_checks.h"
 #include "client/doctor/ping.h"
@@ -159,6 +160,31 @@ BOOST_AUTO_TEST_CASE(large_packets) {
     expect(only(lost), Verdict::problem, "lost on the way to 10.77.0.1", "ip link set dev eth0 mtu 1500");
 }
 
+BOOST_AUTO_TEST_CASE(connections) {
+    const auto connection = [](const Attempt& attempt, const char* grant_file = "/tmp/sort.grant") {
+        Findings findings;
+        check_connection(parse_target("10.77.0.1"), attempt, grant_file, findings);
+        return only(findings);
+    };
+    const auto rejected = [](unsigned reason, const char* text = "") {
+        return Attempt{.outcome = Outcome::rejected, .reason = reason, .text = text};
+    };
+    expect(connection({.outcome = Outcome::established}), Verdict::ok, "takes it");
+    expect(connection(rejected(28, "the grant has expired")), Verdict::problem, "the grant has expired",
+           "> sort.grant");
+    // Without a grant: whatever it says of one, it is there.
+    expect(connection(rejected(28, "the grant's version is unknown here"), ""), Verdict::ok, "--grant FILE");
+    expect(connection(rejected(8)), Verdict::problem, "nobody at port 7471", "rdma.service_port");
+    expect(connection(rejected(26)), Verdict::problem, "path MTU", "port.mtu");
+    expect(connection(rejected(3)), Verdict::problem, "no room", "rdma.max_qps");
+    expect(connection(rejected(9)), Verdict::problem, "reason 9", "docs/protocol.md");
+    expect(connection({.outcome = Outcome::no_device}), Verdict::problem, "no RDMA device",
+           "ip route get 10.77.0.1");
+    expect(connection({.outcome = Outcome::no_answer}), Verdict::problem, "4791", "nft list ruleset");
+    expect(connection({.outcome = Outcome::failed, .text = "rdma_create_qp: no memory"}), Verdict::problem,
+           "rdma_create_qp: no memory", "ulimit -l");
+}
+
 BOOST_AUTO_TEST_CASE(what_is_printed) {
     Findings findings;
     BOOST_TEST(to_text(findings) == "Nothing stands in the way.\n");
@@ -181,6 +207,23 @@ BOOST_AUTO_TEST_CASE(what_is_printed) {
     BOOST_TEST(json.at("checks").size() == 5U);
     BOOST_TEST(json.at("checks")[2].at("verdict") == "PROBLEM");
     BOOST_TEST(json.at("checks")[2].at("mend") == "mend it\nmend it more");
+}
+
+BOOST_AUTO_TEST_CASE(files_that_cannot_be_read) {
+    const MadeUpMachine machine;
+    machine.write("/sys/a", "  4: ACTIVE\n");
+    machine.write("/sys/empty", "");
+    BOOST_TEST(machine.text("/sys/a").value() == "4: ACTIVE");
+    BOOST_TEST(machine.text("/sys/empty").value() == "");
+    BOOST_TEST(!machine.text("/sys/none").has_value());
+    BOOST_TEST(
+        !machine.text("/sys").has_value());  // opens, and then cannot be read, as attributes of sysfs may
+    BOOST_TEST(machine.number("/sys/a") == 4U);
+    BOOST_TEST(machine.number("/sys/none") == 0U);
+    BOOST_TEST(machine.list("/sys/none").empty());
+    BOOST_TEST(machine.list("/sys") == (std::vector<std::string>{"a", "empty"}),
+               boost::test_tools::per_element());
+    BOOST_TEST(machine.link_name("/sys/a") == "");
 }
 
 // The real one: whatever it has, it can be looked at.
