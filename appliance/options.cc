@@ -91,6 +91,8 @@ void read_rdma(const toml::table& table, RdmaOptions& rdma) {
     }
     rdma.responder_resources = static_cast<uint32_t>(
         reader.integer("responder_resources", 1, 128).value_or(rdma.responder_resources));
+    rdma.keepalive_seconds = static_cast<uint32_t>(
+        reader.integer("keepalive_seconds", 0, 86'400).value_or(rdma.keepalive_seconds));
     reader.refuse_unknown_keys();
 }
 

@@ -59,6 +59,7 @@ struct RdmaOptions {
     uint16_t service_port = 7471;  // RDMA CM service (RDMA_PS_TCP); what rping uses too
     uint32_t max_qps = 1024;       // a power of two
     uint32_t responder_resources = 16;
+    uint32_t keepalive_seconds = 60;  // of silence, after which a peer is asked for a sign of life; 0: never
 };
 
 struct LogOptions {

@@ -15,7 +15,7 @@ constexpr unsigned kRoundsUntilFirst = 60;  // of one that has had none
 
 Tidier::Tidier(Appliance& appliance) : a_(appliance), next_(Clock::now() + kTidyEvery) {
     a_.control_plane->connections().set_established_handler([this](const QpAttributes& attributes) {
-        losses_before_[attributes.qpn] = losses_of(attributes.path.port_id);
+        established_[attributes.qpn] = {.losses_before = losses_of(attributes.path.port_id)};
         // Said here: a connection can come and go between two rounds.
         const auto temporary = a_.temporary_regions.find(attributes.region_id);
         if (temporary != a_.temporary_regions.end()) temporary->second.was_connected = true;
@@ -31,6 +31,7 @@ void Tidier::tidy_sometimes() {
     next_ = Clock::now() + kTidyEvery;
     close_failed();
     close_vanished();
+    probe_silent();
     delete_temporary_regions();
 }
 
@@ -56,18 +57,33 @@ uint32_t Tidier::losses_of(uint16_t port_id) const {
 
 void Tidier::close_vanished() {
     std::vector<uint32_t> vanished;
-    for (auto entry = losses_before_.begin(); entry != losses_before_.end();) {
+    for (auto entry = established_.begin(); entry != established_.end();) {
         const Qp* qp = a_.qps->find(entry->first);
         if (qp == nullptr) {
-            entry = losses_before_.erase(entry);
+            entry = established_.erase(entry);
             continue;
         }
-        if (losses_of(qp->attributes.path.port_id) != entry->second) vanished.push_back(entry->first);
+        if (losses_of(qp->attributes.path.port_id) != entry->second.losses_before)
+            vanished.push_back(entry->first);
         ++entry;
     }
     for (const uint32_t qpn : vanished)
         a_.control_plane->connections().close(qpn);
     a_.vanished_closed += vanished.size();
+}
+
+void Tidier::probe_silent() {
+    const uint32_t rounds = a_.options.rdma.keepalive_seconds;  // a round is a second
+    if (rounds == 0) return;
+    for (auto& [qpn, state] : established_) {
+        Qp* qp = a_.qps->find(qpn);
+        if (qp == nullptr) continue;
+        state.silent_rounds =
+            qp->has_received.exchange(false, std::memory_order_relaxed) ? 0 : state.silent_rounds + 1;
+        if (state.silent_rounds < rounds) continue;
+        state.silent_rounds = 0;
+        a_.engines[qp->engine]->probe_qp(*qp);
+    }
 }
 
 void Tidier::delete_temporary_regions() {

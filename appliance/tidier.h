@@ -31,14 +31,21 @@ class Tidier {
     // The other end of a vhost or memif link is a process: when it has gone, so have its connections, whoever
     // has taken its place meanwhile.
     void close_vanished();
+    // Who has said nothing for a while is asked for a sign of life; without one its queue pair fails. On
+    // other links than the above nothing else tells that a peer has gone.
+    void probe_silent();
     // A region made for one run goes when its last connection has ended, or when none was made in a minute.
     void delete_temporary_regions();
     uint32_t losses_of(uint16_t port_id) const;
 
     Appliance& a_;
     Clock::time_point next_;
-    std::set<uint32_t> failed_;                   // QPNs, of the last round
-    std::map<uint32_t, uint32_t> losses_before_;  // by QPN: losses_of() its port when it was made
+    std::set<uint32_t> failed_;  // QPNs, of the last round
+    struct Established {
+        uint32_t losses_before;      // losses_of() its port when it was made
+        uint32_t silent_rounds = 0;  // without a packet of the peer's
+    };
+    std::map<uint32_t, Established> established_;  // by QPN
 };
 
 }  // namespace lagan::appliance

@@ -33,6 +33,7 @@ namespace lagan {
     X(requests, "requests posted by our requester")                        \
     X(retransmits, "times a requester went back to an earlier PSN")        \
     X(timeouts, "acknowledgement timers that ran out")                     \
+    X(probes, "signs of life asked of silent peers")                       \
     X(handovers, "packets handed to the lcore that owns their queue pair") \
     X(punts, "packets handed to the control thread")                       \
     X(polls, "poll iterations")                                            \

@@ -42,9 +42,10 @@ rte_mempool* make_pool(const char* what, const EngineOptions& options, uint32_t 
     return pool;
 }
 
-rte_ring* make_ring(const char* what, const EngineOptions& options, uint32_t count, unsigned flags) {
-    rte_ring* ring = rte_ring_create(unique_name(what, options.index).c_str(), std::bit_ceil(count + 1),
-                                     options.socket, flags);
+rte_ring* make_ring(const char* what, const EngineOptions& options, uint32_t count, unsigned flags,
+                    uint32_t element_bytes = sizeof(void*)) {
+    rte_ring* ring = rte_ring_create_elem(unique_name(what, options.index).c_str(), element_bytes,
+                                          std::bit_ceil(count + 1), options.socket, flags);
     if (ring == nullptr)
         throw std::runtime_error(fmt::format("engine {}: cannot make ring '{}': {}", options.index, what,
                                              rte_strerror(rte_errno)));
@@ -89,7 +90,8 @@ Engine::Engine(const Shared& shared_state, const EngineOptions& engine_options)
     control_pool_ = make_pool("control", options, options.control_ring - 1, RTE_PKTMBUF_HEADROOM + 2048);
     punt_ring_ = make_ring("punt", options, options.control_ring, RING_F_SP_ENQ | RING_F_SC_DEQ);
     control_ring_ = make_ring("control", options, options.control_ring, RING_F_SP_ENQ | RING_F_SC_DEQ);
-    release_ring_ = make_ring("release", options, options.max_qps, RING_F_SP_ENQ | RING_F_SC_DEQ);
+    order_ring_ =
+        make_ring("order", options, 2 * options.max_qps, RING_F_SP_ENQ | RING_F_SC_DEQ, sizeof(QpOrder));
     handover_ring = make_ring("handover", options, 1024, RING_F_SC_DEQ);
     if (shared.frames != nullptr)
         retire_ = std::make_unique<memory::RetireQueue>(*shared.frames, shared.rcu, options.retire_capacity);
@@ -112,10 +114,10 @@ Engine::~Engine() {
     free_mbufs_in(punt_ring_);
     free_mbufs_in(control_ring_);
     free_mbufs_in(handover_ring);
-    void* qp;
-    while (rte_ring_dequeue(release_ring_, &qp) == 0)
-        let_go(*static_cast<Qp*>(qp));
-    rte_ring_free(release_ring_);
+    QpOrder order;
+    while (rte_ring_dequeue_elem(order_ring_, &order, sizeof order) == 0)
+        carry_out(order);
+    rte_ring_free(order_ring_);
     for (MbufStash* stash : {&headers, &segments, &tails, &packets})
         rte_mempool_free(stash->pool());
     rte_mempool_free(rx_pool_);
@@ -152,9 +154,16 @@ void Engine::send_from_control(uint16_t port_id, rte_mbuf* packet) {
 }
 
 void Engine::release_qp(Qp& qp) {
-    // The ring has room for every QP there can be.
-    while (rte_ring_enqueue(release_ring_, &qp) != 0) {
+    // The ring has room for every QP there can be, and as many probes.
+    QpOrder order{&qp, QpOrder::release};
+    while (rte_ring_enqueue_elem(order_ring_, &order, sizeof order) != 0) {
     }
+}
+
+void Engine::probe_qp(Qp& qp) {
+    if (rte_ring_count(order_ring_) >= options.max_qps) return;  // asked again some time later
+    QpOrder order{&qp, QpOrder::probe};
+    rte_ring_enqueue_elem(order_ring_, &order, sizeof order);
 }
 
 uint32_t Engine::serve_control() {
@@ -171,9 +180,17 @@ uint32_t Engine::serve_control() {
             rte_pktmbuf_free(mbufs[i]);
         }
     }
-    void* qp;
-    if (rte_ring_dequeue(release_ring_, &qp) == 0) let_go(*static_cast<Qp*>(qp));
+    QpOrder order;
+    if (rte_ring_dequeue_elem(order_ring_, &order, sizeof order) == 0) carry_out(order);
     return count;
+}
+
+void Engine::carry_out(const QpOrder& order) {
+    if (order.what == QpOrder::release) return let_go(*order.qp);
+    // With a request of ours on its way the answer to that is the sign. C9-88: no bytes, no R_Key.
+    if (order.qp->requester.in_flight()) return;
+    counters.probes++;
+    roce::post_write(*this, *order.qp, 0, 0, 0, nullptr, 0);
 }
 
 void Engine::let_go(Qp& qp) {

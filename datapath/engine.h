@@ -120,6 +120,9 @@ class Engine {
     void send_from_control(uint16_t port_id, rte_mbuf* packet);
     rte_mbuf* allocate_for_control();
     void release_qp(Qp& qp);  // QpTable::destroy: the engine lets go of it and sets qp.released
+    // Asks the peer for a sign of life, by a WRITE of no bytes. Without an answer the QP fails, as it does
+    // when any request has no answer. Only for a QP that release_qp() has not been given yet.
+    void probe_qp(Qp& qp);
 
     // ---- Everything below: the owner lcore only ----
     const Shared shared;
@@ -168,13 +171,18 @@ class Engine {
     uint32_t serve_control();
 
   private:
+    struct QpOrder {
+        Qp* qp;
+        enum : uint64_t { release, probe } what;
+    };
+    void carry_out(const QpOrder& order);
     void let_go(Qp& qp);
 
     rte_mempool* rx_pool_ = nullptr;
     rte_mempool* control_pool_ = nullptr;
     rte_ring* punt_ring_ = nullptr;
     rte_ring* control_ring_ = nullptr;  // control → engine: packets
-    rte_ring* release_ring_ = nullptr;  // control → engine: QPs
+    rte_ring* order_ring_ = nullptr;    // control → engine: QpOrder
     std::unique_ptr<memory::RetireQueue> retire_;
 };
 

@@ -27,7 +27,7 @@ kRegionBytes = 16 << 20
 class Node:
     """lagand on one end of a veth pair, a Wire on the other."""
 
-    def __init__(self, t):
+    def __init__(self, t, settings=""):
         if os.geteuid() != 0:
             raise Skip("a veth pair needs root")
         self.t = t
@@ -55,6 +55,7 @@ name = "p"
 kind = "af_packet"
 interface = "{ends[0]}"
 addresses = ["{kServerIp}/24"]
+{settings}
 ''')
         self.lagand = t.start([t.binary("appliance/lagand"), "--config", config])
         self.lagand.wait_for(r"ready:", timeout=60)
@@ -220,6 +221,26 @@ def malformed_packets_are_dropped_by_name(t):
     node.counts("drops", "psn_ahead", lambda: node.wire.send(ahead), "another")
     t.equal(connection.receive(0.2), None, "answers to the second one")
     node.serves(connection)
+    t.equal(node.lagand.terminate(), 0, "exit status")
+
+
+# Nothing tells lagand that a peer behind a network has gone: it asks, and lets go when no answer comes.
+@suite.case
+def a_silent_peer_is_asked_for_a_sign_of_life(t):
+    node = Node(t, "[rdma]\nkeepalive_seconds = 1")
+    connection = node.connect()
+    node.serves(connection)
+    for i in range(2):
+        probe = connection.receive()
+        t.true(probe is not None and probe.icrc_ok, "a probe")
+        t.equal((probe.opcode, probe.payload, probe.psn), (kWriteOnly, bytes(16), kFirstPsn + i), "a WRITE of no bytes")
+        node.wire.send(connection.frame(kAck, struct.pack(">I", 0x1f000000), psn=probe.psn))
+    node.serves(connection)
+    in_use = lambda: request(node.socket, "GET", "/v1/stats").body["queue_pairs"]["in_use"]
+    t.equal(in_use(), 1, "queue pairs")
+    t.wait_until(lambda: in_use() == 0, "the peer that says nothing any more is let go", timeout=60)
+    t.true(node.total("counters")["probes"] >= 3, "probes counted")
+    node.serves(node.connect())
     t.equal(node.lagand.terminate(), 0, "exit status")
 
 
