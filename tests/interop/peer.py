@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import guest
 
+kAddresses = (f"{guest.kServer4}/24", f"{guest.kServer6}/64", f"{guest.kServerVlan4}/24", f"{guest.kServerVlan6}/64")
 # Dropped packets that do not tell of an error. What a guest says to its network when it comes up is for nobody here; the others
 # come from a guest that stood still for longer than a timeout and repeats itself.
 kHarmlessDrops = {"not_rocev2", "not_for_us", "psn_ahead", "response_duplicate", "response_unexpected", "unknown_qpn"}
@@ -33,14 +34,16 @@ def guest_for_peers(t):
     first = start(t, vhost, "rping-server")  # QEMU wants to know the device before it boots
     linux = guest.Guest(t, "guest", guest.vhost_netdev(vhost, reconnect=True), 2)
     linux.wait_booted()
-    linux.join([f"{guest.kGuest4}/24"])
+    linux.join([f"{guest.kGuest4}/24", f"{guest.kGuest6}/64"])
     linux.add_rxe()
+    linux.add_vlan([f"{guest.kGuestVlan4}/24", f"{guest.kGuestVlan6}/64"])
     t.equal(first.terminate(), 0, "exit status of the first peer")
     return Rig(linux, vhost)
 
 
 def start(t, vhost, *command, memory=1 << 20):
-    process = t.start([t.binary("tests/interop/peers/interop_peer"), "--socket", vhost, "--address", f"{guest.kServer4}/24",
+    addresses = [word for address in kAddresses for word in ("--address", address)]
+    process = t.start([t.binary("tests/interop/peers/interop_peer"), "--socket", vhost, *addresses,
                        "--mtu", guest.kMtu, "--memory", memory, "--seed", t.seed, *command])
     process.wait_for("^ready", timeout=60)
     return process

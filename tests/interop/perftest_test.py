@@ -27,15 +27,16 @@ def iterations(size):
     return 20 if size > 65536 else 200
 
 
-def run_all(t, runs, *options):
-    """Runs them one after the other against one peer; returns its counters."""
+def run_all(t, runs, *options, said=""):
+    """Runs them one after the other against one peer, which must say so in the end; returns its counters."""
     peer = Peer(t, t.shared, "perftest-server", "--clients", len(runs), *options, memory=kMemory)
     for program, size in runs:
         count = iterations(size)
-        done = t.shared.guest.run(f"{program} -R -s {size} -n {count} {guest.kServer4}")
+        size_option = "" if "atomic" in program else f"-s {size}"  # eight bytes, always
+        done = t.shared.guest.run(f"{program} -R {size_option} -n {count} {guest.kServer4}")
         t.true(re.search(rf"^ {size} +{count} +\d", done.stdout, re.MULTILINE),
                f"{program} -s {size} ends with its table: {done.stdout}")
-    return peer.ended(t, said=f"{len(runs)} clients served")
+    return peer.ended(t, said=f"{len(runs)} clients served\n{said}")
 
 
 def reads_and_writes(t, *options):
@@ -55,6 +56,21 @@ def flat_memory_is_read_and_written(t):
 def pages_are_read_and_written(t):
     counters = reads_and_writes(t, "--paged", t.memory_dir())
     t.true(counters["pages_stored"] + counters["pages_zero"] > 0, f"pages were stored: {counters}")
+
+
+@suite.case
+def atomics_on_flat_memory_are_applied_once(t):
+    count = iterations(8)
+    counters = run_all(t, [("ib_atomic_bw", 8)], said=f"words of memory add up to {count}\n")
+    t.equal(counters["atomics"], count, "atomics")
+
+
+@suite.case
+def atomics_on_pages(t):
+    programs = ("ib_atomic_bw", "ib_atomic_bw -A CMP_AND_SWAP", "ib_atomic_bw -o 1")
+    counters = run_all(t, [(program, 8) for program in programs], "--paged", t.memory_dir())
+    t.equal(counters["atomics"], len(programs) * iterations(8), "atomics")
+    t.equal(counters["pages_stored"], (len(programs) - 1) * iterations(8), "fetch-and-adds that made a page")
 
 
 @suite.case

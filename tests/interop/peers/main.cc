@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <nlohmann/json.hpp>
 
@@ -54,11 +55,24 @@ void run_rping_client(Node& node, const Options& options) {
     }
 }
 
+// ib_atomic_bw adds one each time: this is how often.
+uint64_t sum_of_words(std::span<const std::byte> bytes) {
+    uint64_t sum = 0;
+    for (size_t at = 0; at + sizeof sum <= bytes.size(); at += sizeof sum) {
+        uint64_t word;
+        std::memcpy(&word, bytes.data() + at, sizeof word);
+        sum += word;
+    }
+    return sum;
+}
+
 void run_perftest_server(Node& node, const Options& options) {
     node.listen(kPerftestPort);
     say("ready");
     serve_perftest(node, options.clients);
     say(fmt::format("{} clients served", options.clients));
+    if (options.node.arena.empty())
+        say(fmt::format("words of memory add up to {}", sum_of_words(node.flat_bytes())));
 }
 
 // One line that a test reads: the counters that are not zero.
@@ -105,7 +119,9 @@ int main(int argc, char** argv) {
     CLI::App app("The other end of rping and perftest, on Lagan's engine, for a guest on a vhost-user port");
     app.require_subcommand(1);
     app.add_option("--socket", options.node.socket, "vhost-user socket to make")->required();
-    app.add_option("--address", options.node.address, "own address with its prefix length")->required();
+    app.add_option("--address", options.node.addresses,
+                   "own address with its prefix length; may be given again")
+        ->required();
     app.add_option("--mtu", options.node.mtu_bytes, "of the port's IP packets");
     app.add_option("--memory", options.node.memory_bytes, "bytes that the other side may use");
     app.add_option("--seed", options.seed, "of what is written");

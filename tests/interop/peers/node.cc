@@ -29,7 +29,8 @@ appliance::Options appliance_options(const NodeOptions& options) {
     port.name = "guest";
     port.kind = appliance::PortKind::vhost;
     port.path = options.socket;
-    port.addresses = {net::IpPrefix::parse(options.address)};
+    for (const std::string& address : options.addresses)
+        port.addresses.push_back(net::IpPrefix::parse(address));
     port.mtu_bytes = options.mtu_bytes;
     appliance::Options all;
     all.ports = {port};

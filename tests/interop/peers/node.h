@@ -32,8 +32,8 @@ struct Stopped : std::runtime_error {
 };
 
 struct NodeOptions {
-    std::filesystem::path socket;  // vhost-user, made here
-    std::string address;           // "10.77.0.1/24"
+    std::filesystem::path socket;        // vhost-user, made here
+    std::vector<std::string> addresses;  // "10.77.0.1/24"
     uint32_t mtu_bytes = 4200;
     uint64_t memory_bytes = 1 << 20;  // what is offered to the other side
     std::filesystem::path arena;      // where paged memory lies; empty: the memory is flat
