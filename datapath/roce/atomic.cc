@@ -82,15 +82,7 @@ void accept_atomic(Engine& engine, Qp& qp, const Packet& packet) {
         refusal = execute_paged(engine, qp, *memory->region, va, operation, found);
         if (refusal != Refusal::none) return refuse(engine, qp, refusal, packet.psn);
     }
-    remember_reply(engine, qp,
-                   {.kind = Reply::Kind::atomic,
-                    .first_psn = packet.psn,
-                    .packets = 1,
-                    .msn = 0,
-                    .rkey = 0,
-                    .length = 0,
-                    .va = 0,
-                    .original = found});
+    add_reply(engine, qp, Reply::Kind::atomic, packet.psn, 1).original = found;
     engine.counters.atomics++;
 }
 

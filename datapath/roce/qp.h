@@ -173,7 +173,8 @@ struct Qp {
     alignas(64) Responder responder;
     alignas(64) Requester requester;
 
-    // atomic: control reads it (the first packet stands in for an RTU), and clears it to see whether more come
+    // atomic: control reads it (the first packet stands in for an RTU), and clears it to see whether more
+    // come
     std::atomic<bool> has_received{false};
     std::atomic<bool> failed{false};    // atomic: control reads it and closes the connection
     std::atomic<bool> released{false};  // atomic: the owner has let go of it

@@ -19,15 +19,10 @@ void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
         find_memory(engine, qp, reth.rkey, reth.va, length, memory::kAccessRead, refusal);
         if (refusal != Refusal::none) return refuse(engine, qp, refusal, packet.psn);
     }
-    remember_reply(engine, qp,
-                   {.kind = Reply::Kind::read,
-                    .first_psn = packet.psn,
-                    .packets = psn_count(length, qp.mtu_bytes),
-                    .msn = 0,
-                    .rkey = reth.rkey,
-                    .length = length,
-                    .va = reth.va,
-                    .original = 0});
+    Reply& read = add_reply(engine, qp, Reply::Kind::read, packet.psn, psn_count(length, qp.mtu_bytes));
+    read.rkey = reth.rkey;
+    read.length = length;
+    read.va = reth.va;
     engine.counters.reads++;
 }
 

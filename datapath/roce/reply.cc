@@ -18,19 +18,23 @@ bool replies_full(const Qp& qp) {
     return qp.responder.reply_tail - qp.responder.reply_done >= qp.responder_resources;
 }
 
-void remember_reply(Engine& engine, Qp& qp, Reply reply) {
+Reply& add_reply(Engine& engine, Qp& qp, Reply::Kind kind, uint32_t psn, uint32_t packets) {
     Responder& r = qp.responder;
     // A stray duplicate may have put back requests whose answers the requester has, or it could not ask for
     // more.
     if (r.reply_tail - r.reply_head >= qp.responder_resources)
         go_on_from(r, r.reply_tail + 1 - qp.responder_resources, 0);
+    Reply& reply = r.reply_at(r.reply_tail++);
+    reply.kind = kind;
+    reply.first_psn = psn;
+    reply.packets = packets;
     reply.msn = ++r.msn;  // C9-148: at execution, once
-    r.reply_at(r.reply_tail++) = reply;
-    r.expected_psn = psn_add(reply.first_psn, reply.packets);
+    r.expected_psn = psn_add(psn, packets);
     r.nak_sent = false;
     r.nak_due = 0;
     r.ack_due = false;  // the response acknowledges everything before it
     engine.activate(qp);
+    return reply;
 }
 
 // C9-105: a repeated READ must lie within the original. `packets_in`: how far behind its start.

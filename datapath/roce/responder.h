@@ -38,8 +38,9 @@ bool send_atomic_reply(Engine& engine, Qp& qp, const Reply& atomic);
 // reply.cc
 // Has this QP as many READs and atomics to be answered as were negotiated?
 bool replies_full(const Qp& qp);
-// The request is taken: its reply is due, the expected PSN is behind it.
-void remember_reply(Engine& engine, Qp& qp, Reply reply);
+// The request at `psn` is taken: its reply is due, the expected PSN is behind it. The caller fills in the
+// rest.
+Reply& add_reply(Engine& engine, Qp& qp, Reply::Kind kind, uint32_t psn, uint32_t packets);
 // A duplicate READ or atomic.
 void repeat_reply(Engine& engine, Qp& qp, const Packet& packet);
 // Sends up to `budget` response packets; returns how many.
