@@ -245,7 +245,7 @@ void RandomClient::take_completion(uint64_t cookie, WorkStatus status) {
 }
 
 // The operation is done: this is where its effect becomes certain.
-void RandomClient::finish(std::deque<Op>::iterator op) {
+void RandomClient::finish(std::list<Op>::iterator op) {
     switch (op->kind) {
         case Kind::read:
             check_read(*op);

@@ -8,7 +8,7 @@
 // not looked at.
 #pragma once
 
-#include <deque>
+#include <list>
 #include <random>
 
 #include "tests/protocol/model.h"
@@ -80,7 +80,7 @@ class RandomClient {
     void check_atomic(const Op& op) const;
     void take_completion(uint64_t cookie, roce::WorkStatus status);
     void take_reply(const MessageRing::Message& message);
-    void finish(std::deque<Op>::iterator op);
+    void finish(std::list<Op>::iterator op);
 
     Loopback& link_;
     memory::Region& region_;
@@ -89,7 +89,7 @@ class RandomClient {
     Model& committed_;
     const RandomLimits limits_;
     Loopback::Pair pair_;
-    std::deque<Op> outstanding_;  // in the order of posting
+    std::list<Op> outstanding_;  // in the order of posting; the requester knows where their destinations are
     std::vector<CompletionLog::Entry> completions_;
     uint64_t next_cookie_ = 1;
     bool failed_ = false;
