@@ -6,15 +6,14 @@
 #include <array>
 #include <exception>
 
-#include "client/connect.h"
 #include "client/include/lagan/lagan.h"
+#include "client/target.h"
 
 using namespace lagan::client;
 
 // Members in the order in which they depend on each other.
 struct lagan_region {
-    PortClaim claim;
-    std::shared_ptr<DpdkHost> host;
+    std::unique_ptr<Target> target;
     std::unique_ptr<Session> session;
     mutable std::string error;
 };
@@ -55,25 +54,50 @@ lagan_status accepted(const Session& session, bool posted) {
     return session.connected() ? LAGAN_BUSY : LAGAN_LOST;
 }
 
+// Null on failure; the reason goes to `error`.
+template <typename Options>
+lagan_region* opened(Options&& options, lagan_role role, char* error, size_t error_bytes) {
+    try {
+        auto region = std::make_unique<lagan_region>();
+        region->target = std::make_unique<Target>(options());
+        region->session =
+            region->target->connect(role == LAGAN_READ ? lagan::Role::read : lagan::Role::write);
+        return region.release();
+    } catch (const std::exception& failure) {
+        if (error != nullptr && error_bytes != 0)
+            *fmt::format_to_n(error, error_bytes - 1, "{}", failure.what()).out = 0;
+        return nullptr;
+    }
+}
+
 }  // namespace
 
 extern "C" {
 
 lagan_region* lagan_open(const char* appliance_socket, const char* region, lagan_role role, char* error,
                          size_t error_bytes) {
-    try {
-        const NodeClient node(appliance_socket != nullptr ? appliance_socket : kDefaultAppliance);
-        auto opened = std::make_unique<lagan_region>();
-        opened->claim = claim_port(node);
-        opened->host = std::make_shared<DpdkHost>(host_options(opened->claim.port));
-        opened->session = open_session(opened->host, node, opened->claim.port, region,
-                                       role == LAGAN_READ ? lagan::Role::read : lagan::Role::write);
-        return opened.release();
-    } catch (const std::exception& failure) {
-        if (error != nullptr && error_bytes != 0)
-            *fmt::format_to_n(error, error_bytes - 1, "{}", failure.what()).out = 0;
-        return nullptr;
-    }
+    const auto options = [&] {
+        return TargetOptions{.appliance = appliance_socket != nullptr ? appliance_socket : kDefaultAppliance,
+                             .region = region};
+    };
+    return opened(options, role, error, error_bytes);
+}
+
+lagan_region* lagan_open_verbs(const char* address, const void* grant, char* error, size_t error_bytes) {
+    const auto* bytes = static_cast<const uint8_t*>(grant);
+    const auto options = [&] {
+        return TargetOptions{.fabric = FabricKind::verbs,
+                             .address = address,
+                             .grant = std::vector<uint8_t>(bytes, bytes + LAGAN_GRANT_BYTES)};
+    };
+    return opened(options, LAGAN_WRITE, error, error_bytes);
+}
+
+lagan_status lagan_register(lagan_region* region, void* memory, size_t bytes) {
+    return guarded(region, [=](Session& s) {
+        s.register_memory(std::span(static_cast<std::byte*>(memory), bytes));
+        return LAGAN_OK;
+    });
 }
 
 void lagan_close(lagan_region* region) {

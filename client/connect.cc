@@ -11,8 +11,6 @@
 #include <random>
 #include <stdexcept>
 
-#include "client/dpdk_fabric.h"
-
 namespace lagan::client {
 
 using nlohmann::json;
@@ -80,6 +78,18 @@ PortClaim claim_port(const NodeClient& node, const std::string& name) {
                     seen.empty() ? "none" : seen));
 }
 
+std::vector<std::string> node_addresses(const NodeClient& node) {
+    const json body = checked(node.get("/v1/node"), "asking the appliance for its addresses").body;
+    std::vector<std::string> addresses;
+    for (const json& port : body.at("ports")) {
+        for (const json& address : port.at("addresses"))
+            addresses.push_back(fmt::format("[{}]:{}", without_prefix(address.get<std::string>()),
+                                            body.at("rdma").at("service_port").get<uint16_t>()));
+    }
+    if (addresses.empty()) throw std::runtime_error("the appliance has no port with an address");
+    return addresses;
+}
+
 std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role,
                                    uint64_t ttl_s) {
     const char* const names[] = {"none", "read", "write", "recover"};
@@ -103,14 +113,6 @@ void delete_region(const NodeClient& node, const std::string& name) {
 
 DpdkHostOptions host_options(const LocalPort& port) {
     return {.device = port.device, .local_address = port.local_address, .mtu = port.mtu};
-}
-
-std::unique_ptr<Session> open_session(const std::shared_ptr<DpdkHost>& host, const NodeClient& node,
-                                      const LocalPort& port, const std::string& region, Role role) {
-    const DpdkConnectOptions options = {.remote_address = port.remote_address,
-                                        .service_port = port.service_port,
-                                        .grant = request_grant(node, region, role)};
-    return std::make_unique<Session>(std::make_unique<DpdkFabric>(host, options));
 }
 
 }  // namespace lagan::client

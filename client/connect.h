@@ -49,6 +49,9 @@ class PortClaim {
 // std::runtime_error.
 PortClaim claim_port(const NodeClient& node, const std::string& name = {});
 
+// Where the appliance listens, "10.77.0.1:7471", port by port.
+std::vector<std::string> node_addresses(const NodeClient& node);
+
 // A grant for the region, from the node API. Throws std::runtime_error with the appliance's own words.
 std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role,
                                    uint64_t ttl_s = 3600);
@@ -58,9 +61,5 @@ void create_temporary_region(const NodeClient& node, const std::string& name, ui
 void delete_region(const NodeClient& node, const std::string& name);
 
 DpdkHostOptions host_options(const LocalPort& port);
-
-// Connects a session to the region over a host that is up.
-std::unique_ptr<Session> open_session(const std::shared_ptr<DpdkHost>& host, const NodeClient& node,
-                                      const LocalPort& port, const std::string& region, Role role);
 
 }  // namespace lagan::client

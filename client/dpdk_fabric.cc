@@ -6,7 +6,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "datapath/capsule.h"
+#include "client/welcome.h"
 
 namespace lagan::client {
 
@@ -63,12 +63,9 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
             qpn_ = result.qpn;
             if (result.attributes.initiator_depth == 0)
                 refused = "the appliance refuses every READ (depth 0)";
-            welcome(result.private_data);
+            region_ = read_welcome(result.private_data);
         } else if (result.status == cm::ConnectStatus::rejected) {
-            const auto text = reinterpret_cast<const char*>(result.private_data.data());
-            refused = fmt::format("the appliance refuses the connection (reason {}): {}",
-                                  static_cast<unsigned>(result.reason),
-                                  std::string(text, strnlen(text, result.private_data.size())));
+            refused = refusal_text(static_cast<unsigned>(result.reason), result.private_data);
         } else {
             asked_in_vain = true;
             refused =
@@ -90,22 +87,6 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
     if (qp_ == nullptr) throw std::runtime_error("the connection was closed as soon as it was made");
     qp_->context = this;
     host_->attach(qpn_, *this);
-}
-
-void DpdkFabric::welcome(std::span<const uint8_t> private_data) {
-    capsule::Welcome data;
-    if (private_data.size() < sizeof data) throw std::runtime_error("the appliance's reply is too short");
-    std::memcpy(&data, private_data.data(), sizeof data);
-    if (data.version != capsule::kVersion)
-        throw std::runtime_error(
-            fmt::format("the appliance speaks version {} of the protocol, this client {}", data.version,
-                        capsule::kVersion));
-    region_ = {.region_id = data.region_id,
-               .data_rkey = data.data_rkey,
-               .dirty_rkey = data.dirty_rkey,
-               .page_bytes = data.page_bytes,
-               .size_bytes = data.size_bytes,
-               .epoch = data.epoch};
 }
 
 bool DpdkFabric::post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,

@@ -29,6 +29,8 @@ class DpdkFabric final : public Fabric {
     DpdkFabric(const DpdkFabric&) = delete;
     DpdkFabric& operator=(const DpdkFabric&) = delete;
 
+    // Nothing to do: the processor copies, from and to any memory.
+    void register_memory(std::span<std::byte>) override {}
     bool post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,
                    uint32_t bytes) override;
     bool post_write(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, const void* local,
@@ -49,7 +51,6 @@ class DpdkFabric final : public Fabric {
 
   private:
     void connect(const DpdkConnectOptions& options);
-    void welcome(std::span<const uint8_t> private_data);
 
     std::shared_ptr<DpdkHost> host_;
     Qp* qp_ = nullptr;  // null once the connection has gone

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One RC connection from a compute host to an appliance, whatever carries it: our own requester on a DPDK
-// port (dpdk_fabric.h), or rdma-core (later). Single-threaded: one thread makes all calls of one fabric.
+// port (dpdk_fabric.h), or an RDMA device of this machine (verbs_fabric.h). Single-threaded: one thread makes
+// all calls of one fabric.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +41,11 @@ class Fabric {
   public:
     virtual ~Fabric() = default;
 
+    // Memory that many operations will use: an RDMA device reaches it without a copy from then on. Memory
+    // that is not registered works as well, but slower. It must stay what it is until the last operation has
+    // been posted. Throws std::runtime_error, which names the limit that was hit and how to raise it.
+    virtual void register_memory(std::span<std::byte> memory) = 0;
+
     // Operations complete in the order they were posted. False: the send queue is full, poll first. `local`
     // must stay valid (and for writes unchanged) until the completion. bytes <= 1 GiB; zero is allowed.
     virtual bool post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,
@@ -49,7 +55,8 @@ class Fabric {
     // The message is copied.
     virtual bool post_send(uint64_t cookie, std::span<const std::byte> message) = 0;
 
-    // Drives the connection. Fills in completions and returns how many. Never blocks.
+    // Drives the connection. Fills in completions and returns how many. Never blocks. `out` has room for one
+    // at least.
     virtual size_t poll(std::span<Completion> out) = 0;
 
     // The oldest message received and not yet taken: copies it to `to` and returns its size, 0 if there is

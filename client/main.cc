@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The lagan command: its words on the command line. What they do is in run/ and doctor/.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 
-#include "client/connect.h"
 #include "client/doctor/doctor_command.h"
 #include "client/pager/attach_message.h"
 #include "client/run/appliance_store.h"
 #include "client/run/run_command.h"
+#include "client/target_options.h"
+
+static const char* const kRunExamples =
+    R"(Examples:
+  lagan run -- sort big.txt                            an appliance on this machine
+  lagan run --local-memory 256M --progress -- python3 job.py
+  lagan run --fabric verbs --address 10.77.0.1 --grant sort.grant -- sort big.txt
+                                                       through an RNIC or rxe, with a grant
+  ssh -fNL /tmp/far.sock:/run/lagan/lagand.sock far; lagan run --fabric verbs --appliance /tmp/far.sock -- sort big.txt
+                                                       the same, with a region made for the run)";
 
 int main(int argc, char** argv) {
     using namespace lagan::client;
@@ -18,23 +26,24 @@ int main(int argc, char** argv) {
     CLI::App* version = app.add_subcommand("version", "Print the version");
 
     run::RunOptions options;
-    std::string appliance = kDefaultAppliance;
+    TargetOptions target;
     CLI::App* run = app.add_subcommand(
         "run", "Run a program with its heap in far memory: lagan run [OPTIONS] -- PROGRAM [ARGS]");
     run->add_option("--local-memory", options.local_memory_bytes,
                     "What the heap may take of this machine's memory")
         ->transform(CLI::AsSizeValue(false))
         ->default_str("64M");
-    run->add_option("--region-size", options.region_bytes, "How large the heap may become")
-        ->transform(CLI::AsSizeValue(false))
-        ->default_str("1G");
-    run->add_option("--appliance", appliance, "The node API's socket of the appliance")
-        ->capture_default_str();
+    auto* region_size = run->add_option("--region-size", options.region_bytes,
+                                        "How large the heap may become (default: 1G; with --grant, as large "
+                                        "as the region)")
+                            ->transform(CLI::AsSizeValue(false));
+    add_target_options(*run, target);
     run->add_option("--stats-file", options.stats_file, "Write all figures there at the end (JSON)");
     run->add_flag("--progress", options.progress, "One line a second on standard error");
     run->add_flag("!--no-prefetch", options.prefetch, "Do not fetch ahead");
     run->add_option("program", options.program, "The program and its arguments")->required();
     run->positionals_at_end();
+    run->footer(kRunExamples);
 
     doctor::DoctorOptions doctor_options;
     const CLI::App* doctor = doctor::add_doctor(app, doctor_options);
@@ -51,7 +60,7 @@ int main(int argc, char** argv) {
         return 0;
     }
     if (doctor->parsed()) return doctor::run(doctor_options);
-    return run::run(options, [&](const run::RunOptions& wanted) {
-        return run::open_appliance_store(appliance, wanted.region_bytes);
-    });
+    options.whole_region = !target.grant.empty() && region_size->empty();
+    target.region_bytes = options.region_bytes;
+    return run::run(options, [&](const run::RunOptions&) { return run::open_appliance_store(target); });
 }

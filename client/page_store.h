@@ -21,6 +21,9 @@ class PageStore {
 
     virtual uint64_t page_count() const = 0;
 
+    // Fabric::register_memory(): for buffers that are used again and again.
+    virtual void register_memory(std::span<std::byte> memory) = 0;
+
     // Each returns false when there is no room now: poll and try again. Buffers stay valid and unchanged
     // until the completion.
     //

@@ -33,6 +33,7 @@ class Session final : public PageStore {
 
     uint64_t size_bytes() const { return chunks_.size_bytes(); }
     uint64_t page_count() const override { return size_bytes() / page_bytes_; }
+    void register_memory(std::span<std::byte> memory) override { fabric_->register_memory(memory); }
 
     // page_store.h has the rules. A range is at most 1 GiB; one that reaches beyond the region's end
     // completes with remote_access_error and never reaches the appliance, whose NAK would end the connection.

@@ -17,6 +17,7 @@ Connection::Connection(std::unique_ptr<client::Session> session, uint32_t depth,
       figures_(figures),
       memory_(uint64_t{depth} * buffer_bytes, std::byte{0xa5}),  // not zeros: a page of zeros takes no frame
       slots_(depth) {
+    session_->register_memory(memory_);
     for (uint32_t i = depth; i-- > 0;) {
         slots_[i].buffer = std::span(memory_).subspan(uint64_t{i} * buffer_bytes, buffer_bytes);
         idle_.push_back(i);

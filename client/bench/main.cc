@@ -9,7 +9,7 @@
 
 #include "client/bench/load.h"
 #include "client/bench/report.h"
-#include "client/bench/target.h"
+#include "client/target.h"
 
 namespace lagan::bench {
 
@@ -35,7 +35,7 @@ Role role_for(const Options& options) {
 }
 
 // From the first connection on; they go before the target, which deletes the region.
-int run_load(const Options& options, Target& target) {
+int run_load(const Options& options, client::Target& target) {
     Figures figures;
     std::unique_ptr<Verifier> verifier;
     Load::Connections connections;
@@ -80,7 +80,7 @@ int run_load(const Options& options, Target& target) {
 int run(const Options& options) {
     catch_signals();
     try {
-        Target target(options);
+        client::Target target(options.target);
         return run_load(options, target);
     } catch (const std::invalid_argument& error) {
         fmt::print(stderr, "lagan-bench: {}\n", error.what());

@@ -10,7 +10,7 @@
 #include <stdexcept>
 
 #include "client/bench/verifier.h"
-#include "client/connect.h"
+#include "client/target_options.h"
 
 namespace lagan::bench {
 
@@ -32,14 +32,15 @@ Examples:
   lagan-bench --mix read --depth 32                        4 KiB READs, 32 outstanding
   lagan-bench --mix read=70,write=25,free=5 --qps 4 --depth 16 --pattern zipf:0.9
   lagan-bench --mix read --rate 20000 --seconds 30         latency at a given load
-  lagan-bench --mix read=50,write=45,free=5 --qps 4 --depth 32 --size 12K --align 512 --verify)";
+  lagan-bench --mix read=50,write=45,free=5 --qps 4 --depth 32 --size 12K --align 512 --verify
+  lagan-bench --fabric verbs --address 10.77.0.1 --grant bench.grant --depth 32 --mix read=70,write=30)";
 
 // What CLI11 cannot see in one option alone.
 void check(const Options& options) {
     if (options.verify && options.cell_bytes() < Verifier::kMinCellBytes)
         throw std::invalid_argument(fmt::format(
             "--verify takes sizes and alignments that are multiples of {} bytes", Verifier::kMinCellBytes));
-    if (options.verify && !options.region.empty() && !options.fill)
+    if (options.verify && options.region_exists() && !options.fill)
         throw std::invalid_argument(
             "--verify has to know what is in the region: it overwrites all of it, say --fill");
     if (uint64_t{options.qps} * options.depth * std::max(options.op_bytes, kPageBytes) > kMaxBufferBytes)
@@ -47,15 +48,16 @@ void check(const Options& options) {
 }
 
 void add_target(CLI::App& app, Options& options) {
-    app.add_option("--appliance", options.appliance, "The node API's socket of the appliance")
-        ->capture_default_str();
-    auto* region = app.add_option("--region", options.region,
+    client::add_target_options(app, options.target);
+    auto* region = app.add_option("--region", options.target.region,
                                   "Use this region, which is there; writes change what is in it");
-    app.add_option("--region-size", options.region_bytes,
+    app.add_option("--region-size", options.target.region_bytes,
                    "Size of the region that is made for the run and deleted afterwards")
         ->transform(CLI::AsSizeValue(false))
         ->default_str("64M")
-        ->excludes(region);
+        ->excludes(region)
+        ->excludes("--grant");
+    region->excludes("--grant");
     app.add_flag("--fill,!--no-fill", options.fill,
                  "Write all of the region before the run (default for a region made for the run)");
 }
@@ -107,7 +109,6 @@ uint32_t Options::cell_bytes() const {
 
 std::optional<Options> parse_options(int argc, const char* const* argv, int& status) {
     Options options;
-    options.appliance = client::kDefaultAppliance;
     std::string mix = "read";
     std::string pattern = "uniform";
     CLI::App app("Loads an appliance with reads, writes and frees, and measures and checks what comes back",
@@ -121,7 +122,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int& sta
         options.mix = Mix::parse(mix);
         options.pattern = PatternChoice::parse(pattern);
         if (options.align_bytes == 0) options.align_bytes = std::min(options.op_bytes, kPageBytes);
-        if (!options.region.empty() && app.count("--fill") == 0) options.fill = false;
+        if (options.region_exists() && app.count("--fill") == 0) options.fill = false;
         check(options);
         return options;
     } catch (const CLI::ParseError& error) {

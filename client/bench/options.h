@@ -8,6 +8,7 @@
 
 #include "client/bench/mix.h"
 #include "client/bench/pattern.h"
+#include "client/target.h"
 
 namespace lagan::bench {
 
@@ -16,9 +17,7 @@ inline constexpr uint32_t kPageBytes = 4096;
 enum ExitStatus : int { kGood = 0, kVerificationFailed = 1, kUsage = 2, kNoConnection = 3 };
 
 struct Options {
-    std::string appliance;
-    std::string region;  // empty: one is made for the run
-    uint64_t region_bytes = 64ULL << 20;
+    client::TargetOptions target = {.region_bytes = 64ULL << 20, .purpose = "bench"};
     Mix mix;
     PatternChoice pattern;
     uint32_t op_bytes = kPageBytes;
@@ -34,6 +33,9 @@ struct Options {
     uint64_t seed = 1;
     bool json = false;
     bool progress = false;
+
+    // Is there a region already? Else one is made for the run.
+    bool region_exists() const { return !target.region.empty() || !target.grant.empty(); }
 
     // Operations begin at multiples of this and are multiples of this long: what --verify keeps apart.
     uint32_t cell_bytes() const;

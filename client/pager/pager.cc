@@ -18,12 +18,12 @@ Pager::Pager(PageStore& store, PagerOptions options)
       frees_(map_),
       reclaimer_(map_, queue_, frees_, store, limit_pages_, cookie_base(Operation::store),
                  [this] { wait_for_removal(); }),
-      buffers_(std::make_unique_for_overwrite<std::byte[]>(size_t{kSingleSlots + kRunSlots * kRunPages} *
-                                                           kPageBytes)) {
+      buffers_(std::make_unique_for_overwrite<std::byte[]>(kBufferBytes)) {
     if (options.local_memory_bytes < kMinLocalMemoryBytes) {
         throw std::invalid_argument("local memory must be at least 1 MiB");
     }
     std::byte* buffer = buffers_.get();
+    store.register_memory(std::span(buffer, kBufferBytes));
     for (uint32_t i = 0; i < slots_.size(); ++i) {
         const bool single = i < kSingleSlots;
         slots_[i] = {0, 0, buffer};

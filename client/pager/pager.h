@@ -85,6 +85,7 @@ class Pager {
     static constexpr uint32_t kSingleSlots = 64;
     static constexpr uint32_t kRunSlots = 24;
     static constexpr uint32_t kRunPages = StreamDetector::kMaxWindow;
+    static constexpr size_t kBufferBytes = size_t{kSingleSlots + kRunSlots * kRunPages} * kPageBytes;
     static constexpr size_t kFreesAtOnce = 256;
     static constexpr uint32_t kTurnsBeforeFlush = 64;
 

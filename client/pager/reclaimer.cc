@@ -37,7 +37,9 @@ Reclaimer::Reclaimer(PageMap& map, ResidentQueue& queue, FreeList& frees, PageSt
       limit_pages_(limit_pages),
       low_free_(std::clamp(limit_pages / 32, 16u, 1024u)),
       high_free_(2 * low_free_),
-      buffers_(std::make_unique_for_overwrite<std::byte[]>(size_t{kBatches} * kBatchPages * kPageBytes)) {}
+      buffers_(std::make_unique_for_overwrite<std::byte[]>(kBufferBytes)) {
+    store_.register_memory(std::span(buffers_.get(), kBufferBytes));
+}
 
 // How many more pages to take, with hysteresis: from the low watermark of free pages up to the high one.
 uint32_t Reclaimer::wanted_pages() const {

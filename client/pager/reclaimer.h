@@ -47,6 +47,8 @@ class Reclaimer {
     uint64_t stores() const { return stores_; }
 
   private:
+    static constexpr size_t kBufferBytes = size_t{kBatches} * kBatchPages * kPageBytes;
+
     struct Batch {
         bool busy = false;
         uint32_t count = 0;

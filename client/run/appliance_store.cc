@@ -1,43 +1,29 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "client/run/appliance_store.h"
 
-#include <unistd.h>
+#include <fmt/format.h>
 
-#include <cstdio>
-#include <exception>
-#include <random>
-#include <string>
+#include <stdexcept>
 
-#include "client/connect.h"
+#include "client/grant_file.h"
 
 namespace lagan::client::run {
 
 namespace {
 
-// Members in the order in which they depend on each other.
 class ApplianceConnection {
   public:
-    ApplianceConnection(const std::filesystem::path& node_socket, uint64_t region_bytes)
-        : node_(node_socket),
-          port_(claim_port(node_)),
-          host_(std::make_shared<DpdkHost>(host_options(port_.port))) {
-        // The process number is for people; the rest keeps apart what two machines or two boots would name
-        // alike.
-        const std::string name =
-            "run-" + std::to_string(getpid()) + "-" + std::to_string(std::random_device{}());
-        create_temporary_region(node_, name, region_bytes);
-        region_ = name;
-        try {
-            session_ = open_session(host_, node_, port_.port, region_, Role::write);
-        } catch (...) {
-            remove_region();
-            throw;
-        }
+    explicit ApplianceConnection(const TargetOptions& options) : target_(options) {
+        if (!options.grant.empty() && role_of_grant(options.grant) != Role::write)
+            throw std::runtime_error("the grant does not allow to store: lagan run needs one of role write");
+        session_ = target_.connect(Role::write);
+        if (!target_.region_was_made()) check_empty();
     }
     ~ApplianceConnection() {
+        // Nobody else would give back what the program left behind.
+        if (!target_.region_was_made() && session_->connected() && session_->outstanding() == 0)
+            session_->free_blocking(0, session_->page_count());
         session_->disconnect();
-        session_.reset();
-        remove_region();
     }
     ApplianceConnection(const ApplianceConnection&) = delete;
     ApplianceConnection& operator=(const ApplianceConnection&) = delete;
@@ -45,28 +31,24 @@ class ApplianceConnection {
     Session& session() { return *session_; }
 
   private:
-    // The run is over whether it succeeds or not, so it is only told.
-    void remove_region() const {
-        try {
-            delete_region(node_, region_);
-        } catch (const std::exception& error) {
-            std::fprintf(stderr, "lagan: region '%s' stays at the appliance: %s\n", region_.c_str(),
-                         error.what());
-        }
+    // Someone's data, or those of a run that still goes on.
+    void check_empty() {
+        const Session::DirtyCounts counts = session_->dirty_counts_blocking();
+        if (counts.present_pages != 0)
+            throw std::runtime_error(fmt::format(
+                "the region (id {}) is in use: it holds {} pages. lagan run takes an empty one, and "
+                "empties it at the end; delete it and make it again if nobody needs them",
+                session_->region().region_id, counts.present_pages));
     }
 
-    NodeClient node_;
-    PortClaim port_;
-    std::shared_ptr<DpdkHost> host_;
-    std::string region_;
-    std::unique_ptr<Session> session_;
+    Target target_;
+    std::unique_ptr<Session> session_;  // goes before its target
 };
 
 }  // namespace
 
-std::shared_ptr<PageStore> open_appliance_store(const std::filesystem::path& node_socket,
-                                                uint64_t region_bytes) {
-    auto connection = std::make_shared<ApplianceConnection>(node_socket, region_bytes);
+std::shared_ptr<PageStore> open_appliance_store(const TargetOptions& options) {
+    auto connection = std::make_shared<ApplianceConnection>(options);
     PageStore* store = &connection->session();
     return {std::move(connection), store};
 }

@@ -135,12 +135,13 @@ void check(const RunOptions& options) {
     if (!userfault) throw StartError(pager::kExitLaganFailed, pager::kNotPermitted);
 }
 
-int run_checked(const RunOptions& options, const OpenStore& open_store) {
+int run_checked(RunOptions options, const OpenStore& open_store) {
     const std::string path = find_program(options.program.front());
     check(options);
     const std::string preload = find_preload(options.preload_path);
     Program program(path, options.program);
     const std::shared_ptr<PageStore> store = open_store(options);
+    if (options.whole_region) options.region_bytes = store->page_count() * pager::kPageBytes;
     if (store->page_count() < options.region_bytes / pager::kPageBytes) {
         throw StartError(pager::kExitLaganFailed,
                          "the region at the appliance is smaller than --region-size");

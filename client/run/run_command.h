@@ -15,6 +15,7 @@ namespace lagan::client::run {
 struct RunOptions {
     uint64_t local_memory_bytes = uint64_t{64} << 20;
     uint64_t region_bytes = uint64_t{1} << 30;
+    bool whole_region = false;  // take all of the region that OpenStore connects to; region_bytes is not used
     bool progress = false;
     bool prefetch = true;
     std::string stats_file;            // JSON, written at the end; empty: none

@@ -29,6 +29,7 @@ class MemoryStore : public client::PageStore {
     explicit MemoryStore(const Options& options) : options_(options), pages_(options.pages) {}
 
     uint64_t page_count() const override { return options_.pages; }
+    void register_memory(std::span<std::byte>) override {}
 
     bool read(uint64_t cookie, uint64_t offset, void* to, uint32_t bytes) override {
         return post({Kind::read, cookie, offset / 4096, bytes / 4096, to, nullptr, {}});

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* liblagan: far memory without paging. Read byte ranges of a region in place, store and free pages of it.
  *
- * A process may open one connection in its life (DPDK's environment runs in it); all calls on it come from
- * one thread. Sizes and offsets are bytes unless a name says pages; a page is LAGAN_PAGE_BYTES. Functions
- * that can fail return a lagan_status; lagan_error() says more in words. C++: see lagan.hpp. */
+ * lagan_open() is for an appliance on this machine; a process may call it with success once in its life
+ * (DPDK's environment runs in it). lagan_open_verbs() is for this machine's RDMA device, and any number of
+ * connections. All calls on one connection come from one thread. Sizes and offsets are bytes unless a name
+ * says pages; a page is LAGAN_PAGE_BYTES. Functions that can fail return a lagan_status; lagan_error() says
+ * more in words. C++: see lagan.hpp. */
 #ifndef LAGAN_LAGAN_H
 #define LAGAN_LAGAN_H
 
@@ -15,6 +17,7 @@ extern "C" {
 #endif
 
 #define LAGAN_PAGE_BYTES 4096
+#define LAGAN_GRANT_BYTES 56
 
 typedef enum lagan_status {
     LAGAN_OK = 0,
@@ -38,7 +41,16 @@ typedef struct lagan_completion {
  * Null on failure: then `error` (may be null) holds one line, cut to `error_bytes`. */
 lagan_region* lagan_open(const char* appliance_socket, const char* region, lagan_role role, char* error,
                          size_t error_bytes);
+/* Connects through an RDMA device (an RNIC, or rxe) to the appliance at `address` ("10.77.0.1" or
+ * "10.77.0.1:7471"). `grant`: LAGAN_GRANT_BYTES bytes from the appliance's node API; it says which region,
+ * and which role. */
+lagan_region* lagan_open_verbs(const char* address, const void* grant, char* error, size_t error_bytes);
 void lagan_close(lagan_region* region);
+
+/* Optional: memory that many operations will use. An RDMA device reaches it without a copy from then on. It
+ * must stay allocated until the last operation has been posted. Counts against RLIMIT_MEMLOCK; when that is
+ * too small, the status is LAGAN_LOST, lagan_error() says so, and the connection goes on. */
+lagan_status lagan_register(lagan_region* region, void* memory, size_t bytes);
 
 uint64_t lagan_size(const lagan_region* region);
 /* One line about what went wrong with the connection; empty while it is well. Valid until the next call. */

@@ -27,6 +27,14 @@ class FarMemory {
         if (region_ == nullptr) throw Error(LAGAN_LOST, why);
     }
 
+    // Through an RDMA device; `grant` has LAGAN_GRANT_BYTES.
+    FarMemory(const std::string& address, std::span<const std::byte> grant) {
+        if (grant.size() != LAGAN_GRANT_BYTES) throw Error(LAGAN_INVALID, "a grant has 56 bytes");
+        char why[256];
+        region_.reset(lagan_open_verbs(address.c_str(), grant.data(), why, sizeof why));
+        if (region_ == nullptr) throw Error(LAGAN_LOST, why);
+    }
+
     uint64_t size() const { return lagan_size(region_.get()); }
 
     void read(uint64_t offset, std::span<std::byte> to) {

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A grant that somebody put into a file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "datapath/qp_attributes.h"
+
+namespace lagan::client {
+
+// The 56 bytes. In the file they are 112 hexadecimal digits, or the node API's reply with them, or as they
+// are. Throws std::runtime_error that says what is wrong with the file; nothing is said about the grant
+// itself.
+std::vector<uint8_t> read_grant_file(const std::filesystem::path& path);
+
+// As it says itself.
+Role role_of_grant(std::span<const uint8_t> grant);
+
+}  // namespace lagan::client

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "client/welcome.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "datapath/capsule.h"
+
+namespace lagan::client {
+
+RegionInfo read_welcome(std::span<const uint8_t> private_data) {
+    capsule::Welcome data;
+    if (private_data.size() < sizeof data) throw std::runtime_error("the appliance's reply is too short");
+    std::memcpy(&data, private_data.data(), sizeof data);
+    if (data.version != capsule::kVersion)
+        throw std::runtime_error(
+            fmt::format("the appliance speaks version {} of the protocol, this client {}", data.version,
+                        capsule::kVersion));
+    return {.region_id = data.region_id,
+            .data_rkey = data.data_rkey,
+            .dirty_rkey = data.dirty_rkey,
+            .page_bytes = data.page_bytes,
+            .size_bytes = data.size_bytes,
+            .epoch = data.epoch};
+}
+
+// Reasons that say something to who sees them (InfiniBand specification, 12.6.7.2).
+static const char* reason_text(unsigned reason) {
+    switch (reason) {
+        case 3:
+            return "it has no room for another connection";
+        case 8:
+            return "nobody listens on that port there";
+        case 10:
+            return "it still holds an older connection of this queue pair: try again";
+        case 26:
+            return "the path MTU does not fit its port";
+        default:
+            return "";
+    }
+}
+
+std::string refusal_text(unsigned reason, std::span<const uint8_t> private_data) {
+    const auto* text = reinterpret_cast<const char*>(private_data.data());
+    std::string why(text, private_data.empty() ? 0 : strnlen(text, private_data.size()));
+    if (why.empty()) why = reason_text(reason);
+    return fmt::format("the appliance refuses the connection (reason {}): {}", reason, why);
+}
+
+}  // namespace lagan::client
