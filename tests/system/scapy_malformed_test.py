@@ -3,89 +3,20 @@
 # lagan-test: hugepages=no builds=release,asan timeout=240
 """Scapy as an independent peer of a running lagand over a veth pair: what is right is served, every kind of malformed packet
 is dropped or refused under its own name in the statistics, and lagand goes on serving."""
-import os
 import pathlib
 import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from harness import Skip, Suite
-from node_http import request
-from roce_peer import (Connection, Rejected, Wire, kAck, kFirstPsn, kReadRequest, kSendOnly, kWriteFirst, kWriteLast,
-                       kWriteMiddle, kWriteOnly, reth)
-from scapy.contrib.roce import BTH
+from harness import Suite
+from roce_peer import (Connection, Rejected, kAck, kFirstPsn, kReadRequest, kSendOnly, kWriteFirst, kWriteLast, kWriteMiddle,
+                       kWriteOnly, reth)
+from scapy_node import Node, kRegionBytes
 from scapy.layers.inet import IP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 suite = Suite(__file__)
-kServerMac, kPeerMac = "02:00:00:00:51:01", "02:00:00:00:51:02"
-kServerIp, kPeerIp = "10.79.0.1", "10.79.0.2"
-kRegionBytes = 16 << 20
-
-
-class Node:
-    """lagand on one end of a veth pair, a Wire on the other."""
-
-    def __init__(self, t, settings=""):
-        if os.geteuid() != 0:
-            raise Skip("a veth pair needs root")
-        self.t = t
-        ends = [f"lgs{os.getpid() % 1000000}", f"lgp{os.getpid() % 1000000}"]
-        made = t.run(["ip", "link", "add", ends[0], "address", kServerMac, "type", "veth",
-                      "peer", "name", ends[1], "address", kPeerMac], check=False)
-        if made.status != 0:
-            raise Skip(f"no veth pair can be made: {made.stderr.strip()}")
-        t.defer(lambda: os.system(f"ip link del {ends[0]} 2>/dev/null"))
-        for end in ends:
-            t.run(["ip", "link", "set", end, "addrgenmode", "none"])
-            t.run(["ip", "link", "set", end, "up"])
-        self.socket = t.dir / "api.sock"
-        config = t.dir / "lagand.toml"
-        config.write_text(f'''
-[node]
-name = "scapy"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "64MiB"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "p"
-kind = "af_packet"
-interface = "{ends[0]}"
-addresses = ["{kServerIp}/24"]
-{settings}
-''')
-        self.lagand = t.start([t.binary("appliance/lagand"), "--config", config])
-        self.lagand.wait_for(r"ready:", timeout=60)
-        t.equal(request(self.socket, "POST", "/v1/regions", {"name": "r", "size": "16MiB"}).status, 201, "a region")
-        self.wire = Wire(ends[1], kPeerMac, kServerMac, kPeerIp, kServerIp)
-        self.service_port = request(self.socket, "GET", "/v1/node").body["rdma"]["service_port"]
-
-    def grant(self, role="write"):
-        reply = request(self.socket, "POST", "/v1/regions/r/grants", {"role": role, "ttl_seconds": 600})
-        return reply.body["grant"]
-
-    def connect(self, role="write"):
-        return Connection(self.wire, self.grant(role), self.service_port, self.t.scaled(20))
-
-    def total(self, group):
-        return request(self.socket, "GET", "/v1/stats").body["total"][group]
-
-    def counts(self, group, name, act, what):
-        """act() makes the counter go up by one."""
-        before = self.total(group)[name]
-        act()
-        self.t.wait_until(lambda: self.total(group)[name] > before, f"{group}.{name} counts {what}", timeout=20)
-        self.t.equal(self.total(group)[name], before + 1, f"{group}.{name} after {what}")
-
-    def serves(self, connection):
-        data = self.t.rng.randbytes(1024)
-        va = self.t.rng.randrange(kRegionBytes - 1024)
-        answer = connection.write(va, data)
-        self.t.true(answer is not None and answer.opcode == kAck and answer.syndrome == 0x1f, "a WRITE is acknowledged")
-        self.t.equal(connection.read(va, 1024), data, "what was written is read")
 
 
 def changed(frame, offset, value):
@@ -130,7 +61,7 @@ def what_is_right_is_served(t):
     t.equal(b"".join(answer.payload for answer in answers), big, "their bytes")
 
     connection.close()
-    t.wait_until(lambda: request(node.socket, "GET", "/v1/stats").body["queue_pairs"]["in_use"] == 0, "the queue pair goes")
+    t.wait_until(lambda: node.queue_pairs() == 0, "the queue pair goes")
     t.equal(node.lagand.terminate(), 0, "exit status")
 
 
@@ -236,9 +167,8 @@ def a_silent_peer_is_asked_for_a_sign_of_life(t):
         t.equal((probe.opcode, probe.payload, probe.psn), (kWriteOnly, bytes(16), kFirstPsn + i), "a WRITE of no bytes")
         node.wire.send(connection.frame(kAck, struct.pack(">I", 0x1f000000), psn=probe.psn))
     node.serves(connection)
-    in_use = lambda: request(node.socket, "GET", "/v1/stats").body["queue_pairs"]["in_use"]
-    t.equal(in_use(), 1, "queue pairs")
-    t.wait_until(lambda: in_use() == 0, "the peer that says nothing any more is let go", timeout=60)
+    t.equal(node.queue_pairs(), 1, "queue pairs")
+    t.wait_until(lambda: node.queue_pairs() == 0, "the peer that says nothing any more is let go", timeout=60)
     t.true(node.total("counters")["probes"] >= 3, "probes counted")
     node.serves(node.connect())
     t.equal(node.lagand.terminate(), 0, "exit status")
