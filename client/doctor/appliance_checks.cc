@@ -85,7 +85,10 @@ bool check_running(const Options& options, Findings& findings) {
                                           socket.string()));
         return true;
     } catch (const std::exception&) {
-        findings.skipped("lagand", fmt::format("none answers at {}", socket.string()));
+        const bool closed = access(socket.c_str(), F_OK) == 0 && access(socket.c_str(), R_OK | W_OK) != 0;
+        findings.skipped("lagand", closed ? fmt::format("only root, or who may use {}, sees whether one runs",
+                                                        socket.string())
+                                          : fmt::format("none answers at {}", socket.string()));
         return false;
     }
 }

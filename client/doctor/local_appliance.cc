@@ -25,7 +25,11 @@ std::string group_name(gid_t id) {
     return entry != nullptr ? entry->gr_name : std::to_string(id);
 }
 
+// How to become one who may use what belongs to the group.
 std::string mend_group(gid_t id) {
+    if (id == 0)
+        return "as root: sudo lagan doctor ...; or give lagand a user and a group of its own, as "
+               "config/lagand.service does";
     return fmt::format("sudo usermod -aG {} $(id -un)   # and log in again", group_name(id));
 }
 
@@ -81,9 +85,10 @@ void check_vhost_port(const nlohmann::json& node, Findings& findings) {
         }
     }
     if (!path.empty()) {
-        findings.problem(
-            "appliance port", "this user may not use the port's socket " + path,
-            fmt::format("sudo usermod -aG $(stat -c %G {}) $(id -un)   # and log in again", path));
+        struct stat status {};
+        stat(path.c_str(), &status);
+        findings.problem("appliance port", "this user may not use the port's socket " + path,
+                         mend_group(status.st_gid));
         return;
     }
     findings.problem("appliance port", "no port of the appliance takes clients on this machine",

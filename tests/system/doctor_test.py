@@ -3,6 +3,7 @@
 # lagan-test: hugepages=no builds=release,asan timeout=120
 """lagan doctor as a process, on this machine: what stands in the way is said, and what does not is not."""
 import json
+import os
 import pathlib
 import re
 import sys
@@ -162,10 +163,17 @@ def a_user_without_rights_is_told_which_are_missing(t):
     node = Node(t)
     node.start()
     found = doctor(t, "--appliance", node.socket, as_nobody=True)
-    expect(t, found, "appliance", "PROBLEM", "may not use .*\n.*usermod -aG root")
+    expect(t, found, "appliance", "PROBLEM", "may not use .*\n.*sudo lagan doctor")
+    os.chown(node.socket, 0, 12345)
+    found = doctor(t, "--appliance", node.socket, as_nobody=True)
+    expect(t, found, "appliance", "PROBLEM", "for the group 12345\n.*usermod -aG 12345 ")
+    found = doctor(t, "--config", node.config, as_nobody=True)
+    expect(t, found, "lagand", "skip", "only root, or who may use .*, sees")
+    expect(t, found, "state_dir", "PROBLEM", "may not write .*\n.*chown")
+    expect(t, found, "port p", "PROBLEM", "may not make .*\n.*root")
     t.dir.chmod(0o700)
     found = doctor(t, "--appliance", node.socket, as_nobody=True)
-    expect(t, found, "appliance", "PROBLEM", "may not look for .*\n.*usermod -aG root")
+    expect(t, found, "appliance", "PROBLEM", "may not look for .*\n.*sudo lagan doctor")
 
 
 @suite.case

@@ -249,7 +249,7 @@ BOOST_AUTO_TEST_CASE(what_an_appliance_offers) {
     node["memory"]["unclaimed_bytes"] = 0;
     expect(of(look(node), "far memory"), Verdict::problem, "none", "DELETE");
     node["ports"][0]["path"] = machine.at("/elsewhere").string();
-    expect(of(look(node), "appliance port"), Verdict::problem, "may not use", "usermod");
+    expect(of(look(node), "appliance port"), Verdict::problem, "may not use", "root");
     node["ports"][0]["peer_address"] = nullptr;
     expect(of(look(node), "appliance port"), Verdict::problem, "no port", "peer_address = ");
 }
