@@ -33,6 +33,8 @@ struct Connection {
     uint32_t extensions_left = 0;  // MRAs that are still honoured
     uint64_t deadline_us = 0;      // 0: no timer runs
 
+    uint64_t confirm_by_us = 0;  // passive: whatever the peer asks for, it is given up then without an RTU
+
     ConnectCallback connected;           // active, until it has been called
     std::function<void()> disconnected;  // of disconnect()
 };

@@ -137,7 +137,8 @@ void ConnectionManager::unanswered(Connection& connection) {
         count(counters_.rtu_implied);
         return establish(connection);
     }
-    if (connection.tries_left > 0) {
+    const bool late = connection.state == State::rep_sent && now_us_ >= connection.confirm_by_us;
+    if (connection.tries_left > 0 && !late) {
         --connection.tries_left;
         return resend(connection);
     }

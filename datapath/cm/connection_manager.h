@@ -29,10 +29,11 @@ struct CmOptions {
     size_t max_connections = 4096;  // those that have ended and are in their wait state included
     size_t max_half_open = 1024;    // accepted and not confirmed
     size_t max_half_open_per_source = 256;
-    uint64_t time_wait_us = 1'000'000;  // for which a peer's QPN stays taken after its connection
-    uint8_t ack_timeout = 14;           // of accepted queue pairs: 4.096 us × 2^n
-    uint8_t rnr_timer = 12;             // code in our RNR NAKs
-    uint8_t response_timeout = 16;      // wait for a DREP: 4.096 us × 2^n (16: 268 ms)
+    uint64_t max_half_open_us = 30'000'000;  // of one connection; Linux's MRA alone asks for 69 s
+    uint64_t time_wait_us = 1'000'000;       // for which a peer's QPN stays taken after its connection
+    uint8_t ack_timeout = 14;                // of accepted queue pairs: 4.096 us × 2^n
+    uint8_t rnr_timer = 12;                  // code in our RNR NAKs
+    uint8_t response_timeout = 16;           // wait for a DREP: 4.096 us × 2^n (16: 268 ms)
     uint8_t disconnect_retries = 4;
     uint64_t seed = 0;  // of GUID, ids and PSNs; 0: from std::random_device
 };

@@ -161,6 +161,7 @@ void ConnectionManager::accept(const Incoming& from, const roce::CmRequest& req,
     };
     std::copy_n(decision.private_data.begin(),
                 std::min(decision.private_data.size(), rep.private_data.size()), rep.private_data.begin());
+    connection.confirm_by_us = now_us_ + options_.max_half_open_us;
     count(counters_.accepted);
     send_repeatedly(connection, {from.transaction, rep}, req.max_cm_retries,
                     peer_timeout_us(req.local_cm_response_timeout));

@@ -64,7 +64,9 @@ void ConnectionManager::handle(const Incoming& from, const roce::CmReceiptAck& m
     if (connection->attributes.path.remote_ip != from.path.remote_ip) return count(counters_.wrong_source);
     if (connection->extensions_left == 0) return;  // nobody may make us wait for ever
     --connection->extensions_left;
-    table_.set_deadline(*connection, now_us_ + extension_us(mra.service_timeout) + connection->interval_us);
+    uint64_t deadline_us = now_us_ + extension_us(mra.service_timeout) + connection->interval_us;
+    if (connection->state == State::rep_sent) deadline_us = std::min(deadline_us, connection->confirm_by_us);
+    table_.set_deadline(*connection, deadline_us);
 }
 
 }  // namespace lagan::cm

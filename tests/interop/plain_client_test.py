@@ -13,11 +13,12 @@ import guest
 from harness import Suite
 
 suite = Suite(__file__)
+kKeepaliveS = 3  # of silence, after which lagand asks a client for a sign of life
 
 
 @suite.shared
 def rig(t):
-    return guest.on_lagand(t, programs=[t.binary("tests/interop/plain_client")])
+    return guest.on_lagand(t, programs=[t.binary("tests/interop/plain_client")], rdma__keepalive_seconds=kKeepaliveS)
 
 
 def write_grants(rig, region):
@@ -81,6 +82,57 @@ def more_reads_in_flight_than_negotiated(t):
         lagand.signal(signal.SIGCONT)
     tell(t, client.wait(check=False))
     t.true(t.shared.appliance.stats()["total"]["refusals"]["read_depth"] > 0, "read_depth was counted")
+
+
+def holding(t, path, *options):
+    """A client that has connected, stored a page and waits, and its process id in the guest."""
+    name = f"/tmp/holding{len(t.shared.guest.answers)}"
+    t.shared.guest.run(f"plain_client hold --server {guest.kServer4} --grants {path} {' '.join(options)} >{name} 2>&1 & "
+                       f"echo $! >{name}.pid; until grep -q holding {name}; do kill -0 $(cat {name}.pid) || exit 1; sleep 0.05; done")
+    return t.shared.guest.run(f"cat {name}.pid").stdout.strip()
+
+
+def counter(t, name):
+    return t.shared.appliance.stats()["connections"]["counters"][name]
+
+
+@suite.case
+def a_killed_clients_kernel_disconnects(t):
+    t.equal(t.shared.appliance.queue_pairs(), 0, "queue pairs before")
+    pid = holding(t, write_grants(t.shared, "killed"))
+    t.equal(t.shared.appliance.queue_pairs(), 1, "queue pairs of a client")
+    t.shared.guest.run(f"kill -9 {pid}")
+    t.wait_until(lambda: t.shared.appliance.queue_pairs() == 0, "its queue pair is gone", timeout=30)
+
+
+@suite.case
+def a_client_that_dies_without_a_dreq_is_tidied_away(t):
+    path = write_grants(t.shared, "lost")
+    idle = holding(t, path)
+    pid = holding(t, path)
+    there = t.shared.guest
+    # As when the host loses its power: whatever its kernel still has to say does not get out.
+    there.run(f"set -e; tc qdisc add dev eth0 root netem loss 100%; kill -9 {pid}; sleep 1; tc qdisc del dev eth0 root")
+    t.equal(t.shared.appliance.queue_pairs(), 2, "queue pairs: nobody has told of the end")
+    t.wait_until(lambda: t.shared.appliance.queue_pairs() == 1, "the dead client's queue pair is gone", timeout=60)
+    # The other one has been silent for as long, and its kernel has answered for it; it still does when it is asked again.
+    time.sleep(3 * kKeepaliveS)
+    t.equal(t.shared.appliance.queue_pairs(), 1, "queue pairs of an idle client")
+    there.run(f"kill -9 {idle}")
+    t.wait_until(lambda: t.shared.appliance.queue_pairs() == 0, "the idle client's queue pair is gone", timeout=30)
+
+
+@suite.case
+def a_client_that_never_confirms_holds_nobody_up(t):
+    path = write_grants(t.shared, "half-open")
+    pid = holding(t, path, "--no-rtu")
+    t.equal(t.shared.appliance.queue_pairs(), 1, "queue pairs of a connection without an RTU")
+    check(t, "beside", guest.kServer4, "--only", "'*_4096'")
+    # Its kernel asks for more time by MRA; lagand gives it half a minute.
+    t.wait_until(lambda: counter(t, "rtu_timeout") == 1, "lagand has given it up", timeout=120)
+    t.true(counter(t, "mra_received") > 0, "an MRA was received")
+    t.wait_until(lambda: t.shared.appliance.queue_pairs() == 0, "its queue pair is gone", timeout=10)
+    t.shared.guest.run(f"kill -9 {pid}")
 
 
 @suite.case

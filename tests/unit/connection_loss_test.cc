@@ -86,6 +86,33 @@ BOOST_AUTO_TEST_CASE(an_mra_extends_the_wait_a_bounded_number_of_times) {
     BOOST_TEST(network.server.count("mra_received") == 5U);
 }
 
+BOOST_AUTO_TEST_CASE(whatever_a_peer_asks_for_it_confirms_in_time_or_not_at_all) {
+    Network network({.max_half_open_us = 5 * kSecond});
+    auto req = good_request();
+    req.local_cm_response_timeout = 17;  // 537 ms
+    req.max_cm_retries = 15;
+    const auto rep = only_answer<roce::CmReply>(network, {9, req});
+    answers(network, {9, roce::CmReceiptAck{.local_comm_id = rep.remote_comm_id,
+                                            .remote_comm_id = rep.local_comm_id,
+                                            .subject = roce::CmSubject::reply,
+                                            .service_timeout = 24}});  // 69 s, as Linux does
+    network.run(4'900'000);
+    BOOST_TEST(network.server.ended.empty());
+    network.run(200'000);
+    BOOST_TEST((network.server.ended.at(rep.local_qpn) == DisconnectReason::no_rtu));
+
+    ++req.local_comm_id;
+    ++req.local_qpn;
+    const auto second = only_answer<roce::CmReply>(network, {9, req});
+    const uint64_t before = network.server.count("rep_sent");
+    for (int i = 0; i < 100; ++i) {
+        network.server.plane.tick(network.now_us += 100'000);
+        network.server.io.sent.clear();
+    }
+    BOOST_TEST((network.server.ended.at(second.local_qpn) == DisconnectReason::no_rtu));
+    BOOST_TEST(network.server.count("rep_sent") - before < 12U);  // not the 15 that its REQ wished
+}
+
 BOOST_AUTO_TEST_CASE(a_late_rep_is_rejected_so_that_the_peer_lets_go) {
     Network network;
     network.client.plane.neighbors().learn_from_request(0, network.params().path.remote_ip, host_port(1).mac,

@@ -29,6 +29,7 @@ struct check {
 enum { kAround = 64 };  // bytes looked at on either side of what was written
 
 extern const struct check kDataChecks[];  // ended by a null name
+extern const struct check kAtomicChecks[];
 extern const struct check kRefusalChecks[];
 extern const struct check kHeldChecks[];  // need an appliance that is held for a while: see --held
 

@@ -129,7 +129,8 @@ static int run_checks(struct checking* all, const char* only) {
     if (all->held != NULL)
         failed = run_list(all, kHeldChecks, only);
     else
-        failed = run_list(all, kDataChecks, only) + run_list(all, kRefusalChecks, only);
+        failed = run_list(all, kDataChecks, only) + run_list(all, kAtomicChecks, only) +
+                 run_list(all, kRefusalChecks, only);
     free(all->shadow);
     return failed != 0;
 }
