@@ -79,9 +79,9 @@ class Job:
 
 
 class Guest:
-    """One QEMU with Linux and its rxe device rxe0 on eth0. netdev: what QEMU's eth0 is joined to."""
+    """One QEMU with Linux and its rxe device rxe0 on eth0. netdev: what eth0 is joined to; second: eth1, if there is one."""
 
-    def __init__(self, t, name, netdev, number, programs=(), memory_mib=256):
+    def __init__(self, t, name, netdev, number, programs=(), memory_mib=256, second=()):
         self.t, self.name, self.answers, self._sent, self._input = t, name, {}, 0, b""
         made = image.ready()
         own = t.dir / f"{name}.initrd"
@@ -102,6 +102,7 @@ class Guest:
             "-device", "virtserialport,chardev=agent,name=lagan.agent",
             # vectors=0: QEMU 7.2 ends with a signal when a vhost-user device's interrupts are masked under TCG.
             *netdev, "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:77:00:{number:02x},romfile=,vectors=0",
+            *second, *(["-device", f"virtio-net-pci,netdev=net1,mac=52:54:00:77:01:{number:02x},romfile="] if second else []),
             "-kernel", made / "vmlinux", "-initrd", initrd,
             "-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr net.ifnames=0"], name=name)
         self._channel = socket.socket(socket.AF_UNIX)
@@ -149,8 +150,8 @@ class Guest:
         lines = [f"ip addr add {address} dev {interface}{' nodad' if ':' in address else ''}" for address in addresses]
         self.run("\n".join(["set -e", f"ip link set {interface} mtu {kMtu} up", *lines]))
 
-    def add_rxe(self):
-        self.run("rdma link add rxe0 type rxe netdev eth0")
+    def add_rxe(self, number=0):
+        self.run(f"rdma link add rxe{number} type rxe netdev eth{number}")
 
     def add_vlan(self, addresses):
         self.run(f"ip link add link eth0 name eth0.{kVlan} type vlan id {kVlan}")
@@ -240,9 +241,9 @@ def on_lagand(t, programs=(), **settings):
     return Rig(appliance, guest)
 
 
-def wire_netdev(t, own, other):
+def wire_netdev(t, own, other, name="net"):
     """A wire between two guests: a datagram a frame."""
-    return ["-netdev", f"dgram,id=net,local.type=unix,local.path={t.dir}/{own}.wire,"
+    return ["-netdev", f"dgram,id={name},local.type=unix,local.path={t.dir}/{own}.wire,"
             f"remote.type=unix,remote.path={t.dir}/{other}.wire"]
 
 

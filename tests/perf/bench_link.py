@@ -9,7 +9,6 @@ import json
 import pathlib
 import signal
 import statistics
-import subprocess
 import sys
 
 kSupport = pathlib.Path(__file__).resolve().parents[1] / "support"
@@ -17,6 +16,7 @@ sys.path.insert(0, str(kSupport))
 from errors import Failure, Skip
 from harness import Context
 from link import Link
+from namespaces import run_inside
 from testpmd import memif_mpps
 
 # What is run → lagan-bench's arguments.
@@ -37,7 +37,6 @@ kKeys = {
     "read_4096_iops_depth32": ("read_depth32", "read", "iops"),
     "write_4096_iops_depth32": ("write_depth32", "write", "iops"),
 }
-kNamespaces = ["unshare", "--pid", "--mount", "--net", "--fork", "--kill-child=KILL"]
 
 
 def parse_options():
@@ -95,25 +94,13 @@ def end(number, frame):
     raise SystemExit(128 + number)
 
 
-def run_in_namespaces():
-    """Runs this script again inside; false if that is not possible here."""
-    if subprocess.run([*kNamespaces, "true"], stderr=subprocess.DEVNULL).returncode != 0:
-        return False
-    child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *kNamespaces, "--mount-proc", "/bin/bash",
-                              kSupport / "inside.sh", sys.executable, __file__, "--inside", *sys.argv[1:]])
-    try:
-        status = child.wait()
-    finally:
-        child.kill()  # and with it the kernel ends all there is inside
-    sys.exit(status if status >= 0 else 128 - status)
-
-
 def main():
     options = parse_options()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)
-    if options.inside or not run_in_namespaces():
-        run(options)
+    if not options.inside:
+        run_inside(__file__)
+    run(options)
 
 
 if __name__ == "__main__":
