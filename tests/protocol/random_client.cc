@@ -104,9 +104,10 @@ bool RandomClient::post_write(Op op) {
     op.kind = Kind::write;
     op.data.resize(op.bytes);
     const bool zeros = random() % 8 == 0;  // pages of zeros take no frame
-    if (!zeros)
-        for (uint32_t i = 0; i < op.bytes; i++)
-            op.data[i] = static_cast<uint8_t>(random() >> 7);
+    for (uint32_t i = 0; i < op.bytes && !zeros; i += sizeof(uint64_t)) {
+        const uint64_t word = random();
+        std::memcpy(&op.data[i], &word, std::min<size_t>(sizeof word, op.bytes - i));
+    }
     blur_reads(op.offset, op.bytes);
     posted_.write(op.offset, op.data.data(), op.bytes);
     outstanding_.push_back(std::move(op));

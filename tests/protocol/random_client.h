@@ -26,6 +26,20 @@ struct RandomLimits {
 struct Tally {
     uint64_t reads = 0, writes = 0, atomics = 0, frees = 0, queries = 0, infos = 0, failures = 0;
     uint64_t write_bytes = 0;
+
+    uint64_t capsules() const { return frees + queries + infos; }
+    uint64_t ended() const { return reads + writes + atomics + capsules() + failures; }
+    Tally& operator+=(const Tally& other) {
+        reads += other.reads;
+        writes += other.writes;
+        atomics += other.atomics;
+        frees += other.frees;
+        queries += other.queries;
+        infos += other.infos;
+        failures += other.failures;
+        write_bytes += other.write_bytes;
+        return *this;
+    }
 };
 
 class RandomClient {

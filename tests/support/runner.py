@@ -15,6 +15,7 @@ from plan import MesonJob, Options, build_dir, kBuildRoot, kRoot, make_plan, wan
 kSlowdown = {"release": 1, "asan": 4, "tsan": 6}
 kSanitizer = {"release": "", "asan": "address", "tsan": "thread"}
 kLintTimeoutS = 900
+kLongTakes = 6  # times as long as the short form, at most
 # Boost.Test's short report, one line per outcome.
 kBoostCases = re.compile(r"^\s+(\d+) test cases? out of \d+ (passed|failed|aborted|skipped)", re.MULTILINE)
 kMesonTotals = re.compile(r"^(Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout):\s+\d+|^Full log written to|^\s*$")
@@ -24,6 +25,7 @@ class Tally:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.failures = []
+        self.again = []  # commands that repeat them
 
     def add(self, verdict, line):
         if verdict == "PASS":
@@ -33,6 +35,18 @@ class Tally:
         else:
             self.failed += 1
             self.failures.append(line)
+
+    def repeat_by(self, suite, name, build):
+        long = " --long" if long_form() else ""
+        self.again.append(f"./tools/test --suite {suite} --only {name} --builds {build} --seed {seed()}{long}")
+
+
+def seed():
+    return os.environ.get("LAGAN_TEST_SEED", "1")
+
+
+def long_form():
+    return os.environ.get("LAGAN_TEST_LONG", "0") == "1"
 
 
 def environment(build, hugepages):
@@ -77,8 +91,11 @@ def stream(argv, env, timeout_s, each_line):
 def run_script(job, tally):
     where = f"{job.build}, {'huge' if job.hugepages else 'small'} pages"
     argv = ["/usr/bin/python3", str(job.path)]
+    before = tally.failed
     run_cases(f"{job.suite}/{job.name()}", where, argv, job.timeout_s * kSlowdown[job.build],
               environment(job.build, job.hugepages), tally)
+    if tally.failed != before:
+        tally.repeat_by(job.suite, job.name(), job.build)
 
 
 def run_cases(name, where, argv, timeout_s, env, tally):
@@ -106,9 +123,10 @@ def run_meson(job, index, tally):
     base = f"lagan-{index}-{job.suite}"
     log = directory / "meson-logs" / f"{base}.json"
     log.unlink(missing_ok=True)
+    longer = kLongTakes if long_form() else 1
     argv = ["meson", "test", "-C", str(directory), "--no-rebuild", "--print-errorlogs", "--logbase", base,
-            "--timeout-multiplier", str(kSlowdown[job.build]), "--suite", job.suite, *job.tests]
-    stream(argv, environment(job.build, False), 3600, lambda line: kMesonTotals.match(line) or show("   " + line))
+            "--timeout-multiplier", str(longer * kSlowdown[job.build]), "--suite", job.suite, *job.tests]
+    stream(argv, environment(job.build, False), longer * 3600, lambda line: kMesonTotals.match(line) or show("   " + line))
     told = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     for entry in told:
         count_meson(entry, job, tally)
@@ -129,6 +147,7 @@ def count_meson(entry, job, tally):
     else:
         for _ in range(cases.get("passed", 0)):
             tally.add("PASS", name)
+        tally.repeat_by(job.suite, name, job.build)
         for _ in range(max(1, cases.get("failed", 0) + cases.get("aborted", 0))):
             tally.add("FAIL", f"{job.suite}/{name}: {result.lower()}, exit status {entry.get('returncode')} ({job.build})")
     for _ in range(cases.get("skipped", 0)):
@@ -147,9 +166,11 @@ def main():
         else:
             run_script(job, tally)
     if tally.failures:
-        show(f"== failed (seed {os.environ.get('LAGAN_TEST_SEED', '1')}; logs in {kBuildRoot}/*/meson-logs)")
+        show(f"== failed (seed {seed()}; logs in {kBuildRoot}/*/meson-logs)")
         for failure in tally.failures:
             show("   " + failure)
+    for command in dict.fromkeys(tally.again):
+        show(f"== again: {command}")
     show(f"== {time.monotonic() - begin:.0f} s")
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     show(f"{tally.passed} passed, {tally.failed} failed{skipped}")

@@ -22,7 +22,7 @@ kNoAnswer = "no answer"
 class Network:
     """lagand, and bad_link in the place of its vhost socket. `disturbance`: bad_link's options, for both directions."""
 
-    def __init__(self, t, **disturbance):
+    def __init__(self, t, keepalive_seconds=60, **disturbance):
         self.t = t
         self.socket, vhost, self.behind = t.dir / "api.sock", t.dir / "local0.vhost", t.dir / "behind.vhost"
         config = t.dir / "lagand.toml"
@@ -34,6 +34,8 @@ state_dir = "{t.dir}/state"
 [memory]
 size = "192MiB"
 arena = "{t.memory_dir()}/arena"
+[rdma]
+keepalive_seconds = {keepalive_seconds}
 [[port]]
 name = "local0"
 kind = "vhost"
@@ -183,6 +185,20 @@ def the_link_is_cut_under_load(t):
     bench.expect_exit(3, kHangs)
     t.true("connection lost: " in last_line(bench) and kNoAnswer in last_line(bench), f"why: {last_line(bench)}")
     network.mend()
+    network.bench("--mix", "read=50,write=50", "--ops", 1000).expect_exit(0, kHangs)  # the next one is served
+    network.end()
+
+
+# lagand's port stays up: it hears of nothing, and has to ask.
+@suite.case
+def a_client_dies_behind_the_link(t):
+    network = Network(t, keepalive_seconds=1)
+    bench = network.bench("--mix", "read=50,write=40,free=10", "--qps", 2, "--seconds", 1000)
+    t.wait_until(lambda: network.stats()["total"]["counters"]["reads"] > 1000, "reads", timeout=60)
+    bench.kill()
+    t.wait_until(lambda: network.stats()["queue_pairs"]["in_use"] == 0, "the dead client's queue pairs go", timeout=60)
+    t.wait_until(lambda: network.call("GET", "/v1/regions").body["regions"] == [], "its region goes", timeout=60)
+    t.equal(network.stats()["frames"]["used"], 0, "frames still used")
     network.bench("--mix", "read=50,write=50", "--ops", 1000).expect_exit(0, kHangs)  # the next one is served
     network.end()
 
