@@ -21,7 +21,7 @@ static std::string read_file(const std::filesystem::path& path) {
     std::string bytes(kMaxFileBytes, '\0');
     file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     if (!file.is_open() || file.bad())
-        throw std::runtime_error(fmt::format("{}: cannot read: {}", path.string(), strerror(errno)));
+        throw std::runtime_error(fmt::format("{} cannot be read: {}", path.string(), strerror(errno)));
     bytes.resize(static_cast<size_t>(file.gcount()));
     return bytes;
 }
@@ -40,9 +40,10 @@ std::vector<uint8_t> read_grant_file(const std::filesystem::path& path) {
         grant.clear();
     }
     if (grant.size() != kGrantBytes)
-        throw std::runtime_error(fmt::format(
-            "{}: is not a grant: 112 hexadecimal digits, the node API's reply with them, or the 56 bytes",
-            path.string()));
+        throw std::runtime_error(
+            fmt::format("{} is no grant: neither 56 bytes, nor 112 hexadecimal digits, nor the node API's "
+                        "reply with these",
+                        path.string()));
     return grant;
 }
 

@@ -4,16 +4,13 @@
 
 #include <algorithm>
 #include <boost/endian/conversion.hpp>
-#include <cerrno>
-#include <cstring>
-#include <exception>
-#include <fstream>
-#include <iterator>
+#include <stdexcept>
 #include <string>
 
 #include "appliance/grant.h"
 #include "client/connect.h"
 #include "client/doctor/local_appliance.h"
+#include "client/grant_file.h"
 #include "client/node_client.h"
 
 namespace lagan::client::doctor {
@@ -22,20 +19,6 @@ namespace {
 
 constexpr const char* kCheck = "grant";
 constexpr uint64_t kSoonSeconds = 60;
-
-// From the bytes themselves, their hexadecimal digits, or the node API's reply with these.
-bool to_bytes(std::string text, appliance::GrantBytes& bytes) {
-    if (text.size() == bytes.size()) {
-        std::copy(text.begin(), text.end(), bytes.begin());
-        return true;
-    }
-    while (!text.empty() && text.back() == '\n')
-        text.pop_back();
-    const auto reply = nlohmann::json::parse(text, nullptr, false);
-    if (reply.is_object() && reply.contains("grant") && reply["grant"].is_string())
-        text = reply["grant"].get<std::string>();
-    return appliance::grant_from_hex(text, bytes);
-}
 
 GrantFields parse(const appliance::GrantBytes& bytes) {
     return {.version = bytes[0],
@@ -64,27 +47,14 @@ std::string mend_grant(const std::filesystem::path& file) {
 
 std::optional<GrantFields> check_grant(const std::filesystem::path& file, uint64_t now_unix_s,
                                        Findings& findings) {
-    errno = 0;
-    std::ifstream stream(file, std::ios::binary);
-    std::string bytes(1024, '\0');  // more than any grant, in whatever form
-    stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    bytes.resize(static_cast<size_t>(stream.gcount()));
-    if (!stream.is_open() || stream.bad()) {
-        findings.problem(kCheck, fmt::format("{} cannot be read: {}", file.string(), std::strerror(errno)),
-                         mend_grant(file));
+    appliance::GrantBytes bytes;
+    try {
+        std::ranges::copy(read_grant_file(file), bytes.begin());
+    } catch (const std::runtime_error& error) {
+        findings.problem(kCheck, error.what(), mend_grant(file));
         return std::nullopt;
     }
-    appliance::GrantBytes grant_bytes;
-    if (!to_bytes(bytes, grant_bytes)) {
-        findings.problem(
-            kCheck,
-            fmt::format("{} is no grant: neither 56 bytes, nor 112 hexadecimal digits, nor the node "
-                        "API's reply with these",
-                        file.string()),
-            mend_grant(file));
-        return std::nullopt;
-    }
-    const GrantFields grant = parse(grant_bytes);
+    const GrantFields grant = parse(bytes);
     if (grant.version != appliance::kGrantVersion) {
         findings.problem(kCheck,
                          fmt::format("{} has version {}, known is {}", file.string(), grant.version,

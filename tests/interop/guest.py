@@ -230,10 +230,10 @@ def vhost_netdev(path, reconnect=False):
     return ["-chardev", f"socket,id=vhost,path={path}{again}", "-netdev", "vhost-user,id=net,chardev=vhost,queues=1"]
 
 
-def on_lagand(t, programs=(), **settings):
+def on_lagand(t, programs=(), second=(), **settings):
     """A lagand and a guest on its port: booted, with addresses of both families, a VLAN, and rxe0."""
     appliance = Appliance(t, **settings)
-    guest = Guest(t, "guest", vhost_netdev(appliance.vhost), 2, programs)
+    guest = Guest(t, "guest", vhost_netdev(appliance.vhost), 2, programs, second=second)
     guest.wait_booted()
     guest.join([f"{kGuest4}/24", f"{kGuest6}/64"])
     guest.add_rxe()

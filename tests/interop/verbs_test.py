@@ -13,17 +13,26 @@ from harness import Suite
 
 suite = Suite(__file__)
 kJemalloc = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
+kForward = "10.0.2.100:80"
+kSort = "/usr/local/bin/sort"
 kVerbs = f"--fabric verbs --address {guest.kServer4} --grant /tmp/grant"
 
 
 @suite.shared
 def rig(t):
-    return guest.on_lagand(t, programs=[
+    # The node API's socket comes into the guest over a second network, as `ssh -L` would bring it to a host.
+    forward = f"guestfwd=tcp:{kForward}-cmd:socat - UNIX-CONNECT:{t.dir}/lagand.sock"
+    made = guest.on_lagand(t, second=["-netdev", f"user,id=net1,restrict=on,{forward}"], rdma__keepalive_seconds=1, programs=[
         (t.binary("client/lagan"), "/usr/bin/lagan"),
         (t.binary("client/bench/lagan-bench"), "/usr/bin/lagan-bench"),
         (t.binary("client/preload/liblagan_preload.so"), "/usr/lib/lagan/liblagan_preload.so"),
         (t.binary("tests/interop/fabric_conformance"), "/usr/bin/fabric_conformance"),
-        ("/usr/bin/sort", "/usr/local/bin/sort"), ("/usr/bin/setpriv", "/usr/local/bin/setpriv"), (kJemalloc, kJemalloc)])
+        ("/usr/bin/sort", "/usr/local/bin/sort"), ("/usr/bin/setpriv", "/usr/local/bin/setpriv"), (kJemalloc, kJemalloc),
+        "/usr/bin/socat", (t.binary("tests/interop/far_words"), "/usr/bin/far_words"),
+        (t.binary("client/liblagan.so.0.1.0"), "/usr/lib/x86_64-linux-gnu/liblagan.so.0")])
+    made.guest.run("ip address add 10.0.2.15/24 dev eth1; ip link set eth1 up")
+    made.guest.run(f"socat UNIX-LISTEN:/tmp/far.sock,fork TCP:{kForward} >/tmp/socat.log 2>&1 &")
+    return made
 
 
 def with_region(t, name, size="32MiB", **grant):
@@ -50,12 +59,58 @@ def lagan_run_sorts_as_without_lagan(t):
     there = with_region(t, "sort")
     there.run("seq 1 20000 | awk '{ print ($1 * 7919) % 20011, \"some more text to make the line longer\" }' >/tmp/text\n"
               "LC_ALL=C /usr/local/bin/sort /tmp/text >/tmp/expected")
-    done = there.run(f"LC_ALL=C lagan run {kVerbs} --local-memory 1M --stats-file /tmp/stats -- /usr/local/bin/sort -S 8M /tmp/text -o /tmp/sorted",
+    done = there.run(f"LC_ALL=C lagan run {kVerbs} --local-memory 1M --stats-file /tmp/stats -- {kSort} -S 8M /tmp/text -o /tmp/sorted",
                      timeout=120)
     there.run("cmp /tmp/sorted /tmp/expected")
     figures = json.loads(there.run("cat /tmp/stats").stdout)
     t.true(figures["pages_stored"] > 200 and figures["pages_read"] > 200, f"{figures}, {done.stderr}")
     t.equal(t.shared.appliance.call("GET", "/v1/regions/sort")["present_pages"], 0, "pages that the run left behind")
+
+
+@suite.case
+def lagan_run_with_the_node_api_makes_its_region(t):
+    there = t.shared.guest
+    there.run(f"seq 1 3000 >/tmp/numbers; LC_ALL=C lagan run --fabric verbs --appliance /tmp/far.sock --local-memory 1M "
+              f"--region-size 16M -- {kSort} -R /tmp/numbers >/tmp/shuffled; {kSort} -n /tmp/shuffled | cmp - /tmp/numbers")
+    regions = t.shared.appliance.call("GET", "/v1/regions")["regions"]
+    t.equal([region["name"] for region in regions], [], "regions left behind")
+    log = t.shared.appliance.process.text()
+    t.true("region run-" in log and f"from {guest.kGuest4}" in log, "lagand's log tells of the run")
+
+
+@suite.case
+def addresses_in_every_form(t):
+    there = with_region(t, "forms")
+    for address in (f"{guest.kServer4}:7471", guest.kServer6, f"[{guest.kServer6}]", f"[{guest.kServer6}]:7471", guest.kServerVlan4):
+        there.run(f"lagan run --fabric verbs --address '{address}' --grant /tmp/grant -- {kSort} /etc/hosts")
+
+
+@suite.case
+def an_idle_connection_gives_signs_of_life(t):
+    def probes():
+        return sum(lcore["counters"]["probes"] for lcore in t.shared.appliance.stats()["lcores"])
+
+    there = with_region(t, "idle")
+    before = probes()
+    job = there.start(f"(until [ -e /tmp/enough ]; do sleep 0.2; done; echo late) | lagan run {kVerbs} -- {kSort}")
+    t.wait_until(lambda: probes() >= before + 3, "three probes", timeout=60)
+    there.run("touch /tmp/enough")
+    t.equal(job.wait().stdout, "late\n", "what came through")
+
+
+@suite.case
+def a_program_on_liblagan(t):
+    there = with_region(t, "words")
+    done = there.run(f"far_words {guest.kServer4} $(cat /tmp/grant)")
+    t.equal(done.stdout.splitlines()[-1:], ["all right"], f"{done}")
+
+
+@suite.case
+def a_region_in_use_is_not_taken(t):
+    there = with_region(t, "taken", "4MiB")
+    there.run(f"lagan-bench {kVerbs} --fill --ops 1")
+    done = there.run(f"lagan run {kVerbs} -- {kSort} /etc/hosts", check=False)
+    t.true(done.status == 125 and "is in use: it holds 1024 pages" in done.stderr, f"{done}")
 
 
 @suite.case
@@ -76,7 +131,7 @@ def what_is_wrong_is_said_in_words(t):
     there = with_region(t, "wrong", role="read")
 
     def refused(options, words, status=125, before=""):
-        done = there.run(f"{before} lagan run --fabric verbs {options} -- /usr/local/bin/sort /dev/null", check=False, timeout=60)
+        done = there.run(f"{before} lagan run --fabric verbs {options} -- {kSort} /dev/null", check=False, timeout=60)
         lines = done.stderr.splitlines()
         t.true(done.status == status and len(lines) <= 2 and words in lines[0], f"'{words}' in {done}")
 
@@ -89,8 +144,8 @@ def what_is_wrong_is_said_in_words(t):
     refused("--address 10.77.0.99 --grant /tmp/good", "does not answer")
     refused("--address 192.0.2.1 --grant /tmp/good", "no route to 192.0.2.1")
     refused("--address 127.0.0.1 --grant /tmp/good", "127.0.0.1")
-    refused(f"--address {guest.kServer4} --grant /etc/passwd", "is not a grant")
-    refused(f"--address {guest.kServer4} --grant /nowhere", "cannot read")
+    refused(f"--address {guest.kServer4} --grant /etc/passwd", "is no grant")
+    refused(f"--address {guest.kServer4} --grant /nowhere", "cannot be read")
     without = "ulimit -l 64; /usr/local/bin/setpriv --bounding-set=-ipc_lock"
     refused(f"--address {guest.kServer4} --grant /tmp/good", "64 KiB of memory (RLIMIT_MEMLOCK)", before=without)
     there.run("rdma link delete rxe0")

@@ -79,7 +79,7 @@ def options_that_do_not_go_together(t):
     (t.dir / "short").write_text("0102")
     refused("--address: goes with --fabric verbs", "--address", "10.77.0.1")
     refused("--address", "--fabric", "verbs", "--grant", t.dir / "grant")
-    refused("is not a grant", "--fabric", "verbs", "--address", "10.77.0.1", "--grant", t.dir / "short")
+    refused("is no grant", "--fabric", "verbs", "--address", "10.77.0.1", "--grant", t.dir / "short")
     refused("--appliance", "--fabric", "verbs", "--address", "10.77.0.1", "--grant", t.dir / "grant", "--appliance", "/x")
     refused("role write", "--fabric", "verbs", "--address", "10.77.0.1", "--grant", t.dir / "grant")
 
