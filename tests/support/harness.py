@@ -193,10 +193,13 @@ class Suite:
             self._session = Context(self, "shared", options.seed)
             try:
                 self._session.shared = self._make_shared(self._session)
+            except Skip as skip:
+                self._shared_error = skip
             except Exception as error:
-                self._shared_error = error
+                traceback.print_exc()
+                self._shared_error = Failure(f"what the cases share could not be made: {type(error).__name__}: {error}")
         if self._shared_error is not None:
-            raise self._shared_error
+            raise self._shared_error.with_traceback(None)
         return self._session.shared if self._session else None
 
     def _contexts(self, context):
