@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <iterator>
 #include <stdexcept>
+#include <utility>
 
 #include "appliance/control_loop.h"
 #include "appliance/eal.h"
@@ -58,9 +59,11 @@ void make_arena(Appliance& a) {
         memory::Arena::Options{.directory = plan.directory, .frame_bytes = plan.frame_bytes});
     spdlog::info("arena: {} at {} ({})", format_size(a.arena->frames().size()), plan.directory.string(),
                  plan.reason);
+    a.key = std::make_unique<GrantKey>(a.key->for_arena(a.arena->instance()));
 }
 
 void discard_arena(Appliance& a) {
+    if (!a.arena) return;
     // Nothing opens it again in this version: give the memory back.
     a.arena->discard();
     a.arena.reset();
@@ -77,7 +80,12 @@ void init_eal(Appliance& a) {
                              .huge_pages = huge,
                              .file_prefix = "lagan-" + a.options.node.name,
                              .log_level = a.options.log.level}));
+    a.eal_runs = true;
     spdlog::info("DPDK: {} for packets on {} pages", format_size(bytes), huge ? "huge" : "4 KiB");
+}
+
+void end_eal(Appliance& a) {
+    if (std::exchange(a.eal_runs, false)) stop_eal();
 }
 
 void make_memory(Appliance& a) {
@@ -195,7 +203,7 @@ void make_control_plane(Appliance& a) {
 }
 
 void drop_control_plane(Appliance& a) {
-    close_connections(a);
+    if (a.control_plane) close_connections(a);
     a.control_plane.reset();
     a.admission.reset();
     a.binding.reset();
@@ -211,7 +219,7 @@ void open_api(Appliance& a) {
 }
 
 void close_api(Appliance& a) {
-    a.queue->close();
+    if (a.queue) a.queue->close();
     a.server.reset();
     a.api.reset();
     a.node.reset();
@@ -220,6 +228,8 @@ void close_api(Appliance& a) {
 
 void nothing(Appliance&) {}
 
+// `stop` is called for a step that failed half-way, too: it takes what is there. (What lies in DPDK's memory
+// must not outlive DPDK.)
 struct Step {
     const char* name;
     void (*start)(Appliance&);
@@ -231,7 +241,7 @@ constexpr Step kSteps[] = {
     {"a look at the ports", look_at_ports, nothing},
     {"grant key", read_key, nothing},
     {"arena", make_arena, discard_arena},
-    {"DPDK", init_eal, [](Appliance&) { stop_eal(); }},
+    {"DPDK", init_eal, end_eal},
     {"memory", make_memory, drop_memory},
     {"engines", make_engines, drop_engines},
     {"ports", open_ports, close_ports},
@@ -263,7 +273,7 @@ void start(Appliance& appliance) {
         try {
             kSteps[i].start(appliance);
         } catch (...) {
-            undo(appliance, i);
+            undo(appliance, i + 1);
             throw;
         }
     }

@@ -47,6 +47,7 @@ struct Appliance {
     std::unique_ptr<GrantKey> key;
     std::unique_ptr<memory::Arena> arena;
     std::vector<DeviceArguments> devices;  // by port
+    bool eal_runs = false;
     std::unique_ptr<rte_rcu_qsbr, RcuDeleter> rcu;
     std::unique_ptr<memory::FramePool> frames;
     std::unique_ptr<memory::RkeyTable> rkeys;

@@ -37,11 +37,11 @@ static_assert(kMacAt + kMacBytes == kGrantBytes);
 
 using Mac = std::array<uint8_t, kMacBytes>;
 
-Mac compute_mac(std::span<const uint8_t> key, const uint8_t* grant) {
+Mac compute_mac(std::span<const uint8_t> key, std::span<const uint8_t> text) {
     Mac mac;
     unsigned mac_bytes = 0;
-    if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), grant, kMacAt, mac.data(), &mac_bytes) ==
-            nullptr ||
+    if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), text.data(), text.size(), mac.data(),
+             &mac_bytes) == nullptr ||
         mac_bytes != mac.size()) {
         throw std::runtime_error("cannot compute HMAC-SHA256: OpenSSL refused");
     }
@@ -161,6 +161,12 @@ GrantKey GrantKey::load_or_create(const std::filesystem::path& file) {
     key_file_error(file, "vanished right after it was made");
 }
 
+GrantKey GrantKey::for_arena(uint64_t instance) const {
+    std::array<uint8_t, sizeof instance> text;
+    endian::store_big_u64(text.data(), instance);
+    return GrantKey(compute_mac(key_, text));
+}
+
 GrantBytes GrantKey::sign(const Grant& grant) const {
     GrantBytes bytes{};
     bytes[kVersionAt] = kGrantVersion;
@@ -169,7 +175,7 @@ GrantBytes GrantKey::sign(const Grant& grant) const {
     endian::store_big_u32(&bytes[kRegionAt], grant.region_id);
     endian::store_big_u64(&bytes[kExpiryAt], grant.expiry_unix_s);
     random_bytes(std::span(bytes).subspan(kNonceAt, kNonceBytes));
-    const Mac mac = compute_mac(key_, bytes.data());
+    const Mac mac = compute_mac(key_, std::span(bytes).first(kMacAt));
     std::copy(mac.begin(), mac.end(), bytes.begin() + kMacAt);
     return bytes;
 }
@@ -178,7 +184,7 @@ GrantError GrantKey::verify(std::span<const uint8_t> bytes, uint64_t now_unix_s,
     if (bytes.size() != kGrantBytes) return GrantError::malformed;
     if (bytes[kVersionAt] != kGrantVersion) return GrantError::bad_version;
     if (endian::load_big_u16(&bytes[kKeyIdAt]) != key_id_) return GrantError::unknown_key;
-    const Mac mac = compute_mac(key_, bytes.data());
+    const Mac mac = compute_mac(key_, std::span(bytes).first(kMacAt));
     if (CRYPTO_memcmp(mac.data(), &bytes[kMacAt], mac.size()) != 0) return GrantError::bad_mac;
 
     // From here on the fields are what we once signed.

@@ -35,7 +35,7 @@ struct Grant {
     X(none, "good")                                                                \
     X(malformed, "not a grant: it must be 56 bytes")                               \
     X(bad_version, "the grant's version is unknown here")                          \
-    X(unknown_key, "the grant was signed with a key that is not this appliance's") \
+    X(unknown_key, "the grant is another appliance's, or from before its restart") \
     X(bad_mac, "the grant's signature does not fit: it was changed or forged")     \
     X(wrong_role, "the grant's role is neither read, write nor recover")           \
     X(expired, "the grant has expired")
@@ -63,6 +63,10 @@ class GrantKey {
     // Reads `file`, or makes it (mode 0600, 32 random bytes) in such a way that two processes doing so at
     // once end up with the same key. Throws std::runtime_error with the file's name and what to do.
     static GrantKey load_or_create(const std::filesystem::path& file);
+
+    // The key for the grants of one arena, made of this one. In another arena the same region id is somebody
+    // else's: a grant must not outlive the arena that it was given for.
+    GrantKey for_arena(uint64_t instance) const;
 
     // With a fresh random nonce. Throws std::runtime_error if the system's random source fails.
     GrantBytes sign(const Grant& grant) const;

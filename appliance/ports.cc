@@ -141,7 +141,6 @@ void Port::start(std::span<rte_mempool* const> rx_pools) {
         error = rte_eth_tx_queue_setup(id(), queue, tx_count, socket, nullptr);
         if (error != 0) fail("cannot set up a transmit queue", error);
     }
-    rte_eth_dev_callback_register(id(), RTE_ETH_EVENT_INTR_LSC, &Port::on_link_event, this);
     if (const int error = rte_eth_dev_start(id()); error != 0) fail("does not start", error);
     // IPv6 neighbour solicitations are multicast. Devices that know neither setting deliver everything.
     if (rte_eth_allmulticast_enable(id()) != 0) rte_eth_promiscuous_enable(id());
@@ -149,6 +148,8 @@ void Port::start(std::span<rte_mempool* const> rx_pools) {
         fail("has no MAC address", error);
     if (options_.kind == PortKind::vhost && chmod(options_.path.c_str(), kSocketMode) != 0)
         fail("chmod of its socket", -errno);
+    // Last: nobody unregisters the callback of a port that could not be made.
+    rte_eth_dev_callback_register(id(), RTE_ETH_EVENT_INTR_LSC, &Port::on_link_event, this);
 }
 
 Port::~Port() {

@@ -42,9 +42,12 @@ class Port {
     uint32_t queues() const { return queues_; }
     bool linear() const { return linear_; }  // cannot send chained mbufs
     bool link_up() const;
-    uint32_t losses() const {
-        return losses_.load(std::memory_order_relaxed);
-    }  // how often the link has gone down
+    // How often the link has gone down.
+    uint32_t losses() const { return losses_.load(std::memory_order_relaxed); }
+    // Whether the link goes down when the client does: its other end is the client's process.
+    bool tells_of_losses() const {
+        return options_.kind == PortKind::vhost || options_.kind == PortKind::memif;
+    }
     const PortOptions& options() const { return options_; }
     const net::PortConfig& config() const { return config_; }
     std::string path() const;      // what the port goes by: socket, interface, PCI address, device

@@ -49,10 +49,14 @@ void Tidier::close_failed() {
 }
 
 uint32_t Tidier::losses_of(uint16_t port_id) const {
-    for (const auto& port : a_.ports) {
-        if (port->id() == port_id) return port->losses();
-    }
-    return 0;
+    const Port* port = port_of(port_id);
+    return port == nullptr ? 0 : port->losses();
+}
+
+const Port* Tidier::port_of(uint16_t port_id) const {
+    for (const auto& port : a_.ports)
+        if (port->id() == port_id) return port.get();
+    return nullptr;
 }
 
 void Tidier::close_vanished() {
@@ -78,6 +82,9 @@ void Tidier::probe_silent() {
     for (auto& [qpn, state] : established_) {
         Qp* qp = a_.qps->find(qpn);
         if (qp == nullptr) continue;
+        // A client that stands still (a debugger, Ctrl-Z) is none that has gone: its link would tell.
+        const Port* port = port_of(qp->attributes.path.port_id);
+        if (port == nullptr || port->tells_of_losses()) continue;
         state.silent_rounds =
             qp->has_received.exchange(false, std::memory_order_relaxed) ? 0 : state.silent_rounds + 1;
         if (state.silent_rounds < rounds) continue;

@@ -31,11 +31,12 @@ class Tidier {
     // The other end of a vhost or memif link is a process: when it has gone, so have its connections, whoever
     // has taken its place meanwhile.
     void close_vanished();
-    // Who has said nothing for a while is asked for a sign of life; without one its queue pair fails. On
-    // other links than the above nothing else tells that a peer has gone.
+    // On other links nothing tells that a peer has gone: who has said nothing for a while is asked for a sign
+    // of life, and without one its queue pair fails.
     void probe_silent();
     // A region made for one run goes when its last connection has ended, or when none was made in a minute.
     void delete_temporary_regions();
+    const Port* port_of(uint16_t port_id) const;
     uint32_t losses_of(uint16_t port_id) const;
 
     Appliance& a_;

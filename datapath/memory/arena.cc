@@ -2,11 +2,11 @@
 #include "datapath/memory/arena.h"
 
 #include <mntent.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <new>
@@ -145,8 +145,8 @@ void Arena::make_files(uint64_t frame_bytes) {
     fixed.frame_meta_bytes = sizeof(FrameMeta);
     fixed.frames_file_bytes = frames_bytes;
     fixed.frame_meta_file_bytes = meta_bytes;
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    fixed.created_unix_ns = static_cast<uint64_t>(std::chrono::nanoseconds(now).count());
+    if (getrandom(&fixed.instance, sizeof fixed.instance, 0) != sizeof fixed.instance)
+        throw std::system_error(errno, std::generic_category(), "getrandom for the arena");
     fixed.crc = layout_crc(fixed);
     fs::rename(path_new, path);
 
@@ -156,6 +156,10 @@ void Arena::make_files(uint64_t frame_bytes) {
 
 std::span<FrameMeta> Arena::frame_meta() {
     return {reinterpret_cast<FrameMeta*>(frame_meta_.bytes().data()), frames_.bytes().size() / kPageBytes};
+}
+
+uint64_t Arena::instance() const {
+    return superblock_->fixed.instance;
 }
 
 uint32_t Arena::take_region_id() {

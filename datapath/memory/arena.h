@@ -61,6 +61,9 @@ class Arena {
     const std::filesystem::path& directory() const { return directory_; }
     bool huge_pages() const { return huge_pages_; }
 
+    // Random, made with the arena: region ids mean something together with it only.
+    uint64_t instance() const;
+
     // A region id that this arena has not given out before, from 1 on.
     uint32_t take_region_id();
 

@@ -29,7 +29,7 @@ struct Superblock {
         uint32_t reserved;
         uint64_t frames_file_bytes;
         uint64_t frame_meta_file_bytes;
-        uint64_t created_unix_ns;
+        uint64_t instance;  // random: tells this arena from every other
         uint32_t reserved2;
         uint32_t crc;
     } fixed;

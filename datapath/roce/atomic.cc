@@ -78,7 +78,9 @@ void accept_atomic(Engine& engine, Qp& qp, const Packet& packet) {
     if (memory->kind == MemoryRegion::Kind::flat) {
         found = execute_flat(memory->base + va, operation);
     } else {
-        if (engine.retire()->room() == 0) return engine.counters.drop(DropReason::retire_full);
+        // Other QPs' staged pages will retire a frame each when they are published.
+        if (engine.retire()->room() < 1 + engine.staged_count)
+            return engine.counters.drop(DropReason::retire_full);
         refusal = execute_paged(engine, qp, *memory->region, va, operation, found);
         if (refusal != Refusal::none) return refuse(engine, qp, refusal, packet.psn);
     }

@@ -210,6 +210,36 @@ BOOST_AUTO_TEST_CASE(a_full_appliance_refuses_and_changes_nothing) {
     BOOST_TEST(f.link.frames_in_use() == f.region.present);
 }
 
+// Pages that another connection's WRITE has brought in the same burst are published after the atomics: their
+// old frames need the room that is left.
+BOOST_AUTO_TEST_CASE(the_retire_queue_keeps_room_for_staged_pages) {
+    Fixture f;
+    RawPeer other(f.link, f.region);
+    f.peer.exchange(f.peer.write_only(4096, pattern(4096, 1)));
+    f.peer.exchange(f.peer.fetch_add(0, 1));
+    other.exchange(other.fetch_add(8192, 1));
+    rte_rcu_qsbr_thread_register(f.link.server_rcu, 1);
+    rte_rcu_qsbr_thread_online(f.link.server_rcu,
+                               1);  // a second lcore that stands still: no frame comes back
+    const uint32_t capacity = f.link.server->retire()->room();
+    uint64_t adds = 1;
+    for (; f.link.server->retire()->room() > 2; adds++)
+        f.peer.exchange(f.peer.fetch_add(0, 1));
+    f.peer.send(f.peer.write_only(4096, pattern(4096, 2)));
+    other.send(other.fetch_add(8192, 1));
+    other.send(other.fetch_add(8192, 1));
+    f.peer.answers();
+    BOOST_TEST(f.link.server->retire()->room() == 0U);
+    BOOST_TEST(dropped(*f.link.server, DropReason::retire_full) == 1U);
+    rte_rcu_qsbr_thread_offline(f.link.server_rcu, 1);
+    f.peer.answers(64);  // polls: each gives back a part
+    BOOST_TEST(f.link.server->retire()->room() == capacity);
+    BOOST_TEST(f.word(0) == adds);
+    BOOST_TEST(f.word(8192) == 2U);
+    BOOST_TEST(f.memory(4096, 4096) == pattern(4096, 2));
+    BOOST_TEST(f.link.frames_in_use() == f.region.present);
+}
+
 // Our own requester, over a link that loses a tenth: each is done once, and each answer is that of its own.
 BOOST_AUTO_TEST_CASE(our_requester_over_a_bad_link) {
     Loopback link({.ack_timeout = 8, .retry_count = 250, .initiator_depth = 4});

@@ -28,8 +28,8 @@ class Node:
             t.run(["ip", "link", "set", end, "addrgenmode", "none"])
             t.run(["ip", "link", "set", end, "up"])
         self.socket = t.dir / "api.sock"
-        config = t.dir / "lagand.toml"
-        config.write_text(f'''
+        self.config = t.dir / "lagand.toml"
+        self.config.write_text(f'''
 [node]
 name = "scapy"
 api_socket = "{self.socket}"
@@ -44,11 +44,15 @@ interface = "{ends[0]}"
 addresses = ["{kServerIp}/24"]
 {settings}
 ''')
-        self.lagand = t.start([t.binary("appliance/lagand"), "--config", config])
-        self.lagand.wait_for(r"ready:", timeout=60)
-        t.equal(request(self.socket, "POST", "/v1/regions", {"name": "r", "size": "16MiB"}).status, 201, "a region")
+        self.start()
         self.wire = Wire(ends[1], kPeerMac, kServerMac, kPeerIp, kServerIp)
         self.service_port = request(self.socket, "GET", "/v1/node").body["rdma"]["service_port"]
+
+    def start(self):
+        self.lagand = self.t.start([self.t.binary("appliance/lagand"), "--config", self.config])
+        self.lagand.wait_for(r"ready:", timeout=60)
+        made = request(self.socket, "POST", "/v1/regions", {"name": "r", "size": "16MiB"})
+        self.t.equal(made.status, 201, "a region")
 
     def grant(self, role="write"):
         reply = request(self.socket, "POST", "/v1/regions/r/grants", {"role": role, "ttl_seconds": 600})

@@ -269,5 +269,22 @@ def a_client_that_has_forgotten_its_connection(t):
     t.equal(node.lagand.terminate(), 0, "exit status")
 
 
+# The arena is new, and region 1 may be somebody else's.
+@suite.case
+def a_grant_does_not_outlive_a_restart(t):
+    node = Node(t)
+    grant = node.grant()
+    Connection(node.wire, grant, node.service_port, t.scaled(20)).close()
+    t.equal(node.lagand.terminate(), 0, "exit status")
+    node.start()
+    try:
+        Connection(node.wire, grant, node.service_port, t.scaled(20))
+        t.true(False, "connected with a grant from before the restart")
+    except Rejected as rejected:
+        t.true(b"from before its restart" in rejected.private_data, f"the REJ's words: {rejected.private_data}")
+    node.serves(node.connect())
+    t.equal(node.lagand.terminate(), 0, "exit status")
+
+
 if __name__ == "__main__":
     suite.main()

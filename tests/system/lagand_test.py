@@ -95,6 +95,8 @@ def what_stands_in_the_way_is_named(t):
     refused(t, node.argv("--set", "poll.lcores=[4000]"), 1, "poll.lcores: CPU 4000 is not one")
     refused(t, node.argv("--set", "memory.size=3TiB"), 1, "arena: .*(room|hugepages)")
     refused(t, node.argv("--set", "node.state_dir=/proc/nonexistent"), 1, "/proc/nonexistent")
+    # Half-way through a step, with DPDK running.
+    refused(t, node.argv("--set", "memory.size=32MiB", "--set", "rdma.max_qps=8192"), 1, "configure more memory")
     node.vhost.write_text("precious")
     refused(t, node.argv(), 1, f"{node.vhost}: is in the way")
     t.equal(node.vhost.read_text(), "precious", "the file in the way")
