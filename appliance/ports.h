@@ -44,9 +44,11 @@ class Port {
     bool link_up() const;
     // How often the link has gone down.
     uint32_t losses() const { return losses_.load(std::memory_order_relaxed); }
-    // Whether the link goes down when the client does: its other end is the client's process.
-    bool tells_of_losses() const {
-        return options_.kind == PortKind::vhost || options_.kind == PortKind::memif;
+    // Whether the link goes down when this peer does: it is the process at the other end, and no host or
+    // guest behind it.
+    bool link_tells_of(const net::IpAddress& peer) const {
+        return (options_.kind == PortKind::vhost || options_.kind == PortKind::memif) &&
+               options_.peer_address == peer;
     }
     const PortOptions& options() const { return options_; }
     const net::PortConfig& config() const { return config_; }

@@ -83,8 +83,9 @@ void Tidier::probe_silent() {
         Qp* qp = a_.qps->find(qpn);
         if (qp == nullptr) continue;
         // A client that stands still (a debugger, Ctrl-Z) is none that has gone: its link would tell.
-        const Port* port = port_of(qp->attributes.path.port_id);
-        if (port == nullptr || port->tells_of_losses()) continue;
+        const net::Path& path = qp->attributes.path;
+        const Port* port = port_of(path.port_id);
+        if (port == nullptr || port->link_tells_of(path.remote_ip)) continue;
         state.silent_rounds =
             qp->has_received.exchange(false, std::memory_order_relaxed) ? 0 : state.silent_rounds + 1;
         if (state.silent_rounds < rounds) continue;
