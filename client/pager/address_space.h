@@ -28,7 +28,7 @@ enum class SpaceStatus : uint8_t {
     ok,
     busy,     // a removal is under way: read the events, look at the page's state again, then retry
     present,  // the page is already there
-    gone,     // the program has ended, or the mapping is no longer there
+    gone,     // the page is no longer mapped, or the program has ended
 };
 
 struct FillResult {
@@ -48,10 +48,15 @@ class AddressSpace {
     virtual int event_descriptor() const = 0;
     virtual size_t read_events(std::span<SpaceEvent> out) = 0;
 
-    // Make absent pages present, and wake the threads that wait for them.
+    // The program may have cut its mapping in pieces (mprotect, mlock) and unmapped some of them. None of the
+    // calls minds the pieces.
+    //
+    // Make absent pages present, and wake the threads that wait for them. Those that wait for the page behind
+    // the ones done are not woken: if it is `gone` or `present`, the caller does it.
     virtual FillResult fill(uint32_t page, uint32_t count, const void* from, bool writable) = 0;
     virtual FillResult fill_zero(uint32_t page, uint32_t count) = 0;  // writable
-    // A protected page is not written to before `unprotect`, which also wakes the threads that want to.
+    // A protected page is not written to before `unprotect`, which also wakes the threads that want to. `ok`
+    // and `gone`: all that are still mapped are protected, or not. `busy`: any of them may be.
     virtual SpaceStatus protect(uint32_t page, uint32_t count) = 0;
     virtual SpaceStatus unprotect(uint32_t page, uint32_t count) = 0;
     virtual void wake(uint32_t page, uint32_t count) = 0;

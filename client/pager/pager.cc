@@ -236,10 +236,10 @@ void Pager::fill_zeros(uint32_t page, StreamDetector::Advice advice) {
             ++stats_.zero_fills;
         }
         note_peak();
-        if (result.status == SpaceStatus::gone) return;
         if (result.status == SpaceStatus::busy) wait_for_removal();  // only makes more pages empty
-        if (result.status == SpaceStatus::present) {
-            // A removal whose event has been read and whose hole is not punched yet.
+        if (result.status == SpaceStatus::present || result.status == SpaceStatus::gone) {
+            // A removal whose event has been read and whose hole is not punched yet; or unmapped meanwhile,
+            // which the thread that waits finds out by itself. The pages behind it may well be there.
             space_->wake(at, 1);
             ++at;
             --count;
@@ -251,7 +251,9 @@ void Pager::fill_zeros(uint32_t page, StreamDetector::Advice advice) {
 // been served meanwhile. If the page is really missing, a removal has taken it (rule 3).
 void Pager::refill_lost(const Fault& fault) {
     const FillResult result = space_->fill_zero(fault.page, 1);
-    if (result.status == SpaceStatus::present) space_->wake(fault.page, 1);
+    if (result.status == SpaceStatus::present || result.status == SpaceStatus::gone) {
+        space_->wake(fault.page, 1);
+    }
     if (result.status == SpaceStatus::busy) {
         wait_for_removal();
         faults_.push_back(fault);
@@ -265,22 +267,19 @@ void Pager::allow_write(const Fault& fault) {
     if (!options_.prefetch) advice.pages = 0;
     const uint32_t count = 1 + neighbours(fault.page, advice, PageState::cached);
     const uint32_t first = advice.direction > 0 ? fault.page : fault.page + 1 - count;
-    switch (space_->unprotect(first, count)) {
-        case SpaceStatus::ok:
-            for (uint32_t page = first; page < first + count; ++page)
-                now_written(page);
-            break;
-        case SpaceStatus::busy:
-            wait_for_removal();
-            faults_.push_back(fault);
-            break;
-        case SpaceStatus::present:
-        case SpaceStatus::gone:
-            break;
+    // Before it is done, because some may have been done when the space says that it is busy. Taking a page
+    // for written that is still protected costs a store; the other way round costs what was written.
+    for (uint32_t page = first; page < first + count; ++page)
+        now_written(page);
+    const SpaceStatus status = space_->unprotect(first, count);
+    if (status == SpaceStatus::gone) space_->wake(first, count);
+    if (status == SpaceStatus::busy) {
+        wait_for_removal();
+        faults_.push_back(fault);
     }
 }
 
-// A resident page has become writable.
+// A resident page becomes writable.
 void Pager::now_written(uint32_t page) {
     switch (map_.state(page)) {
         case PageState::cached:
@@ -350,8 +349,10 @@ void Pager::complete_read(uint32_t number) {
             ++page;
         }
         if (result.status == SpaceStatus::gone) {
-            for (; page < end; ++page)
-                map_.set_state(page, PageState::remote);
+            map_.set_state(page, PageState::empty);  // nobody can reach it any more
+            frees_.add(page);
+            space_->wake(page, 1);
+            ++page;
         }
     }
     note_peak();

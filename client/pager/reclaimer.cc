@@ -105,7 +105,7 @@ void Reclaimer::start(uint32_t number) {
             drain_();  // and look at the states again
             continue;
         }
-        if (status == SpaceStatus::ok) prepare_run(number, at, count);
+        prepare_run(number, at, count);  // what is no longer mapped goes the same way: nobody writes to it
         at += count;
     }
     send(number);

@@ -25,7 +25,7 @@ SpaceStatus status_of(int error, const char* call) {
         case EEXIST:
             return SpaceStatus::present;
         case ESRCH:   // its address space is gone
-        case ENOENT:  // the mapping is no longer there
+        case ENOENT:  // not all of the range is in one piece of the mapping, or in any
             return SpaceStatus::gone;
         case ENOMEM:
         case ENOSPC:
@@ -33,6 +33,31 @@ SpaceStatus status_of(int error, const char* call) {
         default:
             throw std::system_error(error, std::generic_category(), call);
     }
+}
+
+// `filled`: bytes, or an error. A part done is reported as EAGAIN; the next call says what stopped it.
+SpaceStatus fill_status(bool all, int64_t filled, uint32_t count, const char* call, uint32_t& done) {
+    done = all ? count : filled > 0 ? static_cast<uint32_t>(filled / kPageBytes) : 0;
+    return done > 0 ? SpaceStatus::ok : status_of(errno, call);
+}
+
+// A range that crosses from one piece of the mapping into another is refused as a whole (ENOENT): then page
+// by page, and only a single page that is refused so is not there.
+template <typename Fill>
+FillResult fill_pieces(uint32_t count, Fill fill) {
+    bool singly = false;
+    for (uint32_t at = 0; at < count;) {
+        uint32_t done = 0;
+        const uint32_t pages = singly ? 1 : count - at;
+        const SpaceStatus status = fill(at, pages, done);
+        at += done;
+        if (status == SpaceStatus::gone && pages > 1) {
+            singly = true;
+        } else if (status != SpaceStatus::ok) {
+            return {status, at};
+        }
+    }
+    return {SpaceStatus::ok, count};
 }
 
 }  // namespace
@@ -76,31 +101,34 @@ size_t UserfaultSpace::read_events(std::span<SpaceEvent> out) {
 }
 
 FillResult UserfaultSpace::fill(uint32_t page, uint32_t count, const void* from, bool writable) {
-    uint32_t done = 0;
-    while (done < count) {
-        uffdio_copy copy{};
-        copy.dst = address(page + done);
-        copy.src = reinterpret_cast<uint64_t>(from) + uint64_t{done} * kPageBytes;
-        copy.len = uint64_t{count - done} * kPageBytes;
-        copy.mode = writable ? 0 : UFFDIO_COPY_MODE_WP;
-        if (ioctl(userfault_.get(), UFFDIO_COPY, &copy) == 0) return {SpaceStatus::ok, count};
-        // A part done is reported as EAGAIN; the next call says what stopped it.
-        if (copy.copy <= 0) return {status_of(errno, "UFFDIO_COPY"), done};
-        done += static_cast<uint32_t>(copy.copy / kPageBytes);
-    }
-    return {SpaceStatus::ok, done};
+    return fill_pieces(count, [&](uint32_t at, uint32_t pages, uint32_t& done) {
+        const auto* source = static_cast<const std::byte*>(from) + size_t{at} * kPageBytes;
+        return try_fill(page + at, pages, source, writable, done);
+    });
 }
 
 FillResult UserfaultSpace::fill_zero(uint32_t page, uint32_t count) {
-    uint32_t done = 0;
-    while (done < count) {
-        uffdio_zeropage zero{};
-        zero.range = {address(page + done), uint64_t{count - done} * kPageBytes};
-        if (ioctl(userfault_.get(), UFFDIO_ZEROPAGE, &zero) == 0) return {SpaceStatus::ok, count};
-        if (zero.zeropage <= 0) return {status_of(errno, "UFFDIO_ZEROPAGE"), done};
-        done += static_cast<uint32_t>(zero.zeropage / kPageBytes);
-    }
-    return {SpaceStatus::ok, done};
+    return fill_pieces(count, [&](uint32_t at, uint32_t pages, uint32_t& done) {
+        return try_fill_zero(page + at, pages, done);
+    });
+}
+
+SpaceStatus UserfaultSpace::try_fill(uint32_t page, uint32_t count, const void* from, bool writable,
+                                     uint32_t& done) {
+    uffdio_copy copy{};
+    copy.dst = address(page);
+    copy.src = reinterpret_cast<uint64_t>(from);
+    copy.len = uint64_t{count} * kPageBytes;
+    copy.mode = writable ? 0 : UFFDIO_COPY_MODE_WP;
+    const bool all = ioctl(userfault_.get(), UFFDIO_COPY, &copy) == 0;
+    return fill_status(all, copy.copy, count, "UFFDIO_COPY", done);
+}
+
+SpaceStatus UserfaultSpace::try_fill_zero(uint32_t page, uint32_t count, uint32_t& done) {
+    uffdio_zeropage zero{};
+    zero.range = {address(page), uint64_t{count} * kPageBytes};
+    const bool all = ioctl(userfault_.get(), UFFDIO_ZEROPAGE, &zero) == 0;
+    return fill_status(all, zero.zeropage, count, "UFFDIO_ZEROPAGE", done);
 }
 
 SpaceStatus UserfaultSpace::protect(uint32_t page, uint32_t count) {
@@ -111,6 +139,18 @@ SpaceStatus UserfaultSpace::unprotect(uint32_t page, uint32_t count) {
 }
 
 SpaceStatus UserfaultSpace::set_protection(uint32_t page, uint32_t count, bool on) {
+    const SpaceStatus whole = try_protection(page, count, on);
+    if (whole != SpaceStatus::gone || count == 1) return whole;
+    bool any_gone = false;
+    for (uint32_t at = page; at < page + count; ++at) {
+        const SpaceStatus single = try_protection(at, 1, on);
+        if (single == SpaceStatus::busy) return single;
+        any_gone |= single == SpaceStatus::gone;
+    }
+    return any_gone ? SpaceStatus::gone : SpaceStatus::ok;
+}
+
+SpaceStatus UserfaultSpace::try_protection(uint32_t page, uint32_t count, bool on) {
     uffdio_writeprotect protection{};
     protection.range = {address(page), uint64_t{count} * kPageBytes};
     protection.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;

@@ -30,6 +30,9 @@ class UserfaultSpace : public AddressSpace {
 
   private:
     uint64_t address(uint32_t page) const { return base_ + uint64_t{page} * kPageBytes; }
+    SpaceStatus try_fill(uint32_t page, uint32_t count, const void* from, bool writable, uint32_t& done);
+    SpaceStatus try_fill_zero(uint32_t page, uint32_t count, uint32_t& done);
+    SpaceStatus try_protection(uint32_t page, uint32_t count, bool on);
     SpaceStatus set_protection(uint32_t page, uint32_t count, bool on);
 
     Descriptor userfault_;

@@ -6,7 +6,8 @@
 // thread has run on, and
 //   punches its hole some time after that;
 // - several threads fault on one page, and events can be out of date when they are read;
-// - a fill may be done in part.
+// - a fill may be done in part;
+// - pages are unmapped, and who waits for one of them is not told.
 #pragma once
 
 #include <algorithm>
@@ -72,6 +73,12 @@ class ModelSpace : public client::pager::AddressSpace {
         return ran;
     }
 
+    // A part of the mapping is no longer there. A thread that touches it does nothing more there.
+    void unmap(uint32_t first, uint32_t count) {
+        for (uint32_t i = first; i < first + count; ++i)
+            pages_[i].unmapped = true;
+    }
+
     // Without those that are being removed: nothing can be done about them.
     uint32_t present_pages() const {
         return static_cast<uint32_t>(std::count_if(pages_.begin(), pages_.end(), [](const Page& page) {
@@ -81,6 +88,7 @@ class ModelSpace : public client::pager::AddressSpace {
     uint64_t expected(uint32_t page) const { return pages_[page].expected; }
     uint64_t value(uint32_t page) const { return pages_[page].value; }
     bool present(uint32_t page) const { return pages_[page].present; }
+    bool unmapped(uint32_t page) const { return pages_[page].unmapped; }
     uint64_t accesses() const { return accesses_; }
 
     // --- The kernel
@@ -108,6 +116,7 @@ class ModelSpace : public client::pager::AddressSpace {
             if (busy()) return {Status::busy, i};
             if (i > 0 && below(20) == 0) return {Status::busy, i};  // a removal began right here
             Page& page = pages_[first + i];
+            if (page.unmapped) return {Status::gone, i};
             if (page.present) return {Status::present, i};
             page.present = true;
             page.protect = !writable;
@@ -121,6 +130,7 @@ class ModelSpace : public client::pager::AddressSpace {
         for (uint32_t i = 0; i < count; ++i) {
             if (busy()) return {Status::busy, i};
             Page& page = pages_[first + i];
+            if (page.unmapped) return {Status::gone, i};
             if (page.present) return {Status::present, i};
             page.present = true;
             page.protect = false;
@@ -140,7 +150,7 @@ class ModelSpace : public client::pager::AddressSpace {
         std::memset(to, 0, size_t{count} * 4096);
         for (uint32_t i = 0; i < count; ++i) {
             const Page& page = pages_[first + i];
-            if (page.present && !page.protect)
+            if (page.present && !page.protect && !page.unmapped)
                 throw std::logic_error("copied out a page that can be written to");
             const uint64_t value = page.present ? page.value : 0;
             std::memcpy(static_cast<std::byte*>(to) + size_t{i} * 4096, &value, sizeof value);
@@ -148,7 +158,7 @@ class ModelSpace : public client::pager::AddressSpace {
     }
     void drop(uint32_t first, uint32_t count) override {
         for (uint32_t i = first; i < first + count; ++i) {
-            if (pages_[i].present && !pages_[i].protect)
+            if (pages_[i].present && !pages_[i].protect && !pages_[i].unmapped)
                 throw std::logic_error("dropped a page that can be written to");
             pages_[i].present = false;
         }
@@ -156,7 +166,7 @@ class ModelSpace : public client::pager::AddressSpace {
 
   private:
     struct Page {
-        bool present = false, protect = false;
+        bool present = false, protect = false, unmapped = false;
         uint32_t removing = 0;  // removals announced and not done
         uint64_t value = 0;
         uint64_t expected = 0;  // what the program has written last
@@ -232,6 +242,10 @@ class ModelSpace : public client::pager::AddressSpace {
 
     void access(Thread& thread) {
         Page& page = pages_[thread.page];
+        if (page.unmapped) {
+            thread.busy = false;
+            return;
+        }
         if (!page.present || (thread.write && page.protect)) {
             thread.waiting = true;
             events_.push_back(
@@ -259,11 +273,15 @@ class ModelSpace : public client::pager::AddressSpace {
     }
 
     Status set_protection(uint32_t first, uint32_t count, bool on) {
-        if (busy()) return Status::busy;
-        for (uint32_t i = first; i < first + count; ++i)
+        bool any_gone = false;
+        for (uint32_t i = first; i < first + count; ++i) {
+            if (busy() || (i > first && below(50) == 0)) return Status::busy;
+            any_gone |= pages_[i].unmapped;
+            if (pages_[i].unmapped) continue;
             pages_[i].protect = on;
-        if (!on) wake(first, count);
-        return Status::ok;
+            if (!on) wake(i, 1);
+        }
+        return any_gone ? Status::gone : Status::ok;
     }
 
     size_t index(const Thread& thread) const { return static_cast<size_t>(&thread - threads_.data()); }

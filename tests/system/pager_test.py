@@ -58,10 +58,9 @@ class Sampler(threading.Thread):
             time.sleep(0.001)
 
 
-def mode_case(mode, mib, delay_us=0):
+def mode_case(mode, mib, delay_us=0, program="paging_workload"):
     def case(t):
-        process = t.start(command(t, t.binary("tests/system/paging_workload"), mode, mib,
-                                  options=["--delay-us", delay_us]), cwd=t.dir)
+        process = t.start(command(t, t.binary(f"tests/system/{program}"), mode, mib, options=["--delay-us", delay_us]), cwd=t.dir)
         sampler = Sampler(process.pid)
         process.expect_exit(0, timeout=60)
         sampler.stop = True
@@ -80,6 +79,15 @@ mode_case("discard", 24)
 mode_case("grow", 24)
 mode_case("file", 40)
 mode_case("exec", 24, delay_us=5)
+for split_mode in ("mprotect", "mlock", "munmap"):
+    mode_case(split_mode, 24, program="split_workload")
+
+
+@suite.case
+def who_waits_for_an_unmapped_page_is_told(t):
+    done = t.run(command(t, t.binary("tests/system/split_workload"), "munmap_waited_for", 16, options=["--delay-us", 3000]),
+                 timeout=60, check=False)
+    all_right(t, done)
 
 
 @suite.case

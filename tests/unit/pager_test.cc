@@ -26,6 +26,7 @@ struct Shape {
     bool prefetch;
     ModelSpace::Habits habits;
     uint32_t steps;
+    uint32_t unmaps = 0;  // of 10000 steps
 };
 
 void settle(Pager& pager, ModelSpace& space) {
@@ -59,6 +60,10 @@ void run(const Shape& shape, std::mt19937_64& random) {
     for (uint32_t step = 0; step < shape.steps; ++step) {
         for (uint64_t n = random() % 4; n > 0; --n)
             space.run_thread(shape.habits);
+        if (random() % 10000 < shape.unmaps) {
+            const auto first = static_cast<uint32_t>(random() % shape.pages);
+            space.unmap(first, std::min(shape.pages - first, 1 + static_cast<uint32_t>(random() % 30)));
+        }
         pager.step();
         if (step % 16 == 0) most = std::max(most, space.present_pages());
         if (step % 4096 == 0) settle(pager, space);
@@ -70,6 +75,7 @@ void run(const Shape& shape, std::mt19937_64& random) {
 
     uint32_t wrong = 0, doubled = 0;
     for (uint32_t page = 0; page < shape.pages; ++page) {
+        if (space.unmapped(page)) continue;
         if (!shape.habits.racing && content(store, space, page) != space.expected(page)) ++wrong;
         // A page that is here and writable has no copy there.
         if (space.present(page) && store.present(page) &&
@@ -121,6 +127,13 @@ BOOST_AUTO_TEST_CASE(threads_that_race_with_their_own_removals) {
     auto random = lagan::test::seeded_random();
     for (const uint32_t delay : {0u, 10u}) {
         run({1000, 8, 64, delay, true, {100, 60, 100, true}, steps(60000)}, random);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(parts_of_the_mapping_are_unmapped) {
+    auto random = lagan::test::seeded_random();
+    for (const uint32_t delay : {0u, 10u}) {
+        run({3000, 8, 64, delay, true, {300, 50, 20, false}, steps(60000), 15}, random);
     }
 }
 
