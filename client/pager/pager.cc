@@ -41,8 +41,8 @@ void Pager::attach(std::unique_ptr<AddressSpace> space) {
             while (store_.outstanding() > 0)
                 poll_store();
         };
-        faults_.clear();
         settle();
+        faults_.clear();  // only now: settling may read events of the old space
         for (uint32_t page = 0; page < map_.page_count(); ++page) {
             const PageState state = map_.state(page);
             if (state == PageState::remote || state == PageState::cached) frees_.add(page);

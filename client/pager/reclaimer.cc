@@ -41,6 +41,18 @@ Reclaimer::Reclaimer(PageMap& map, ResidentQueue& queue, FreeList& frees, PageSt
     store_.register_memory(std::span(buffers_.get(), kBufferBytes));
 }
 
+void Reclaimer::attach(AddressSpace* space) {
+    space_ = space;
+    for (Batch& batch : batches_) {
+        batch.busy = false;
+        batch.count = 0;
+        batch.unsent = 0;
+    }
+    batches_busy_ = 0;
+    pages_in_batches_ = 0;
+    reclaiming_ = false;
+}
+
 // How many more pages to take, with hysteresis: from the low watermark of free pages up to the high one.
 uint32_t Reclaimer::wanted_pages() const {
     const uint32_t target = reclaiming_ ? high_free_ : low_free_;

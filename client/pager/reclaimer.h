@@ -35,7 +35,9 @@ class Reclaimer {
     Reclaimer(PageMap& map, ResidentQueue& queue, FreeList& frees, PageStore& store, uint32_t limit_pages,
               uint64_t cookie_base, std::function<void()> drain);
 
-    void attach(AddressSpace* space) { space_ = space; }
+    // Works on this space from now on. No store may be outstanding; what was prepared and not sent is
+    // dropped, and its pages are no longer ours.
+    void attach(AddressSpace* space);
 
     // Starts what can be started. True if it did something. Throws std::runtime_error if the space does.
     bool run();

@@ -189,6 +189,30 @@ BOOST_AUTO_TEST_CASE(a_second_mapping_starts_empty) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(what_an_image_left_unsent_is_not_the_next_ones) {
+    auto random = lagan::test::seeded_random();
+    // A store that takes few at a time: batches are nearly always left with pages to send.
+    MemoryStore store({.pages = 1000, .depth = 4, .delay_polls = 3});
+    Pager pager(store, {.local_memory_bytes = kMiB});
+    for (int image = 0; image < 4; ++image) {
+        auto owned = std::make_unique<ModelSpace>(1000, 200, random);
+        ModelSpace& space = *owned;
+        pager.attach(std::move(owned));
+        while (space.run_thread({1000, 90, 0, false})) {
+        }  // until all of them wait for their first page
+        for (int step = 0; step < 10000; ++step) {
+            space.run_thread({1000, 90, 0, false});
+            pager.step();
+            // Every page that takes memory is counted, and so can be evicted.
+            if (space.present_pages() > pager.stats().resident_pages) {
+                BOOST_TEST(space.present_pages() == pager.stats().resident_pages);
+                return;
+            }
+        }
+        BOOST_TEST(store.present_pages() > 100u);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(limits_are_checked) {
     MemoryStore store({.pages = 100});
     BOOST_CHECK_THROW(Pager(store, {.local_memory_bytes = kMiB - 1}), std::invalid_argument);
