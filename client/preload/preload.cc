@@ -9,8 +9,6 @@
 // What is far: all that malloc and its relatives give out after this constructor has run. What was allocated
 // before, and jemalloc's own metadata, stay local.
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +18,7 @@
 #include "client/pager/attach_message.h"
 #include "client/preload/extent_hooks.h"
 #include "client/preload/far_mapping.h"
+#include "client/preload/forked_child.h"
 
 namespace {
 
@@ -36,23 +35,6 @@ uint64_t number_from_environment(const char* name) {
     return *end == '\0' ? value : 0;
 }
 
-void on_fault_in_forked_child(int, siginfo_t* info, void*) {
-    if (far_mapping.contains(info->si_addr)) {
-        die("a child process that fork() made without exec touched the heap, which is far memory of its "
-            "parent: "
-            "run this program without lagan, or have it exec or use threads");
-    }
-    // Not ours: back to the default, and the same instruction faults again.
-    signal(SIGSEGV, SIG_DFL);
-}
-
-void after_fork_in_child() {
-    struct sigaction action {};
-    action.sa_sigaction = on_fault_in_forked_child;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    sigaction(SIGSEGV, &action, nullptr);
-}
-
 [[gnu::constructor]] void attach() {
     const char* socket_path = getenv(lagan::client::pager::kSocketVariable);
     if (!socket_path) return;
@@ -61,7 +43,7 @@ void after_fork_in_child() {
     const uint64_t bytes = number_from_environment(lagan::client::pager::kRegionVariable);
     if (bytes == 0 || bytes % 4096 != 0) die("LAGAN_REGION_BYTES is not a number of pages");
     far_mapping.make(socket_path, bytes);
-    pthread_atfork(nullptr, nullptr, after_fork_in_child);
+    lagan::client::preload::watch_forked_children(far_mapping);
     lagan::client::preload::install_extent_hooks(far_mapping);
 }
 

@@ -99,6 +99,16 @@ def fork_without_exec_is_loud(t):
 
 
 @suite.case
+def forked_children_keep_their_handler_of_sigsegv(t):
+    done = t.run(command(t, t.binary("tests/system/fork_workload")))
+    t.equal(done.stdout.splitlines(),
+            ["own fault: exit 0", "own fault, then heap: exit 125", "sent: exit 0", "grandchild: exit 125",
+             "handler for once: signal 11", "default: signal 11", "default, then sent: signal 11",
+             "ignored: signal 11", "ignored, then sent: exit 1"], "how the children ended")
+    t.equal(done.stderr.count("fork() made without exec"), 2, done.stderr)
+
+
+@suite.case
 def memory_that_ends_is_a_null_pointer(t):
     done = workload(t, "exhaust", region_mib=64)
     all_right(t, done)
