@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <array>
@@ -61,6 +62,16 @@ bool read_at(int fd, T& to, uint64_t offset) {
     return pread(fd, &to, sizeof to, static_cast<off_t>(offset)) == static_cast<ssize_t>(sizeof to);
 }
 
+// What the preload library has been built for, as this program has.
+uint16_t own_machine() {
+    const Descriptor self(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    Elf64_Ehdr header{};
+    if (!self || !read_at(self.get(), header, 0)) {
+        throw std::system_error(errno, std::generic_category(), "/proc/self/exe");
+    }
+    return header.e_machine;
+}
+
 // A program without an interpreter (ld.so) has nobody to load the preload library.
 bool has_interpreter(int fd, const Elf64_Ehdr& header) {
     for (unsigned i = 0; i < header.e_phnum; ++i) {
@@ -71,10 +82,10 @@ bool has_interpreter(int fd, const Elf64_Ehdr& header) {
     return false;
 }
 
-void check_can_preload(const std::string& path) {
-    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+// ld.so ignores LD_PRELOAD for a program that has more rights than who starts it.
+void check_gains_no_rights(const std::string& path) {
     struct stat info {};
-    if (!file || fstat(file.get(), &info) != 0) return;  // executable but not readable: exec will say
+    if (stat(path.c_str(), &info) != 0) return;  // exec will say
     if (((info.st_mode & S_ISUID) != 0 && info.st_uid != geteuid()) ||
         ((info.st_mode & S_ISGID) != 0 && info.st_gid != getegid())) {
         throw StartError(pager::kExitNotExecutable,
@@ -82,11 +93,30 @@ void check_can_preload(const std::string& path) {
                              ": is set-user-ID or set-group-ID, which ignores the preload library: "
                              "run it as its owner");
     }
+    // Root has them anyway.
+    if (getuid() != 0 && getxattr(path.c_str(), "security.capability", nullptr, 0) > 0) {
+        throw StartError(pager::kExitNotExecutable,
+                         path +
+                             ": has file capabilities, which ignores the preload library: run a copy of it "
+                             "without them (cp drops them), or run it as root");
+    }
+}
+
+void check_can_preload(const std::string& path) {
+    check_gains_no_rights(path);
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     Elf64_Ehdr header{};
-    if (!read_at(file.get(), header, 0) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-        return;  // a script
+    // Executable but not readable: exec will say. Not an ELF file: a script.
+    if (!file || !read_at(file.get(), header, 0) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return;
     if (header.e_ident[EI_CLASS] != ELFCLASS64) {
         throw StartError(pager::kExitNotExecutable, path + ": is not a 64-bit program");
+    }
+    const uint16_t machine = own_machine();
+    if (header.e_machine != machine) {
+        throw StartError(pager::kExitNotExecutable,
+                         path + ": is for another processor architecture (ELF machine " +
+                             std::to_string(header.e_machine) + ", here it is " + std::to_string(machine) +
+                             "): the preload library cannot be loaded into it");
     }
     if (!has_interpreter(file.get(), header)) {
         throw StartError(pager::kExitNotExecutable,

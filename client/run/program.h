@@ -25,7 +25,7 @@ class StartError : public std::runtime_error {
 };
 
 // The file that execvp would run. Throws StartError if there is none, or if it is one that cannot have a far
-// heap: static, setuid, not of this architecture.
+// heap: static, not of this architecture, or one that gains rights (setuid, file capabilities).
 std::string find_program(const std::string& name);
 
 class Program {

@@ -171,6 +171,30 @@ def programs_that_cannot_be_started(t):
     os.chown(other, 65534, 65534)
     other.chmod(0o4755)
     refused(t, 126, "set-user-ID", *command(t, other))
+    foreign = t.dir / "foreign"
+    image = bytearray(pathlib.Path("/bin/true").read_bytes())
+    image[18:20] = (int.from_bytes(image[18:20], "little") ^ 0x155).to_bytes(2, "little")  # e_machine
+    foreign.write_bytes(image)
+    foreign.chmod(0o755)
+    refused(t, 126, "another processor architecture", *command(t, foreign))
+
+
+@suite.case
+def file_capabilities_are_refused(t):
+    t.dir.chmod(0o755)
+    capable = t.dir / "capable"
+    capable.write_bytes(pathlib.Path("/bin/true").read_bytes())
+    capable.chmod(0o755)
+    # Version 2 of struct vfs_cap_data, effective; CAP_NET_RAW permitted.
+    words = (0x02000001, 1 << 13, 0, 0, 0)
+    os.setxattr(capable, "security.capability", b"".join(word.to_bytes(4, "little") for word in words))
+    t.equal(t.run(command(t, capable), check=False).status, 0, "root gains nothing by them")
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    argv = [*user, *command(t, capable)]
+    for path in (argv[len(user)], capable):
+        if subprocess.run([*user, "test", "-x", path], check=False).returncode != 0:
+            raise Skip(f"{path} is closed to other users")
+    refused(t, 126, "file capabilities", *argv, cwd="/")
 
 
 @suite.case
