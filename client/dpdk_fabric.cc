@@ -129,12 +129,21 @@ void DpdkFabric::completed(uint64_t cookie, roce::WorkStatus status) {
 }
 
 void DpdkFabric::disconnected(const std::string& why) {
-    qp_ = nullptr;
     if (failure_.empty()) failure_ = "the connection has ended: " + why;
+    stop_sending();
+    qp_ = nullptr;
+}
+
+// Nothing is sent from, nor written to, the caller's memory any more. The engine lets go of the queue pair
+// only some turns later.
+void DpdkFabric::stop_sending() {
+    if (qp_ != nullptr) roce::fail_requests(host_->engine(), *qp_, roce::WorkStatus::flushed);
 }
 
 void DpdkFabric::disconnect() {
     if (qp_ == nullptr) return;
+    if (failure_.empty()) failure_ = "the connection has ended: closed here";
+    stop_sending();
     bool done = false;
     if (!host_->control().connections().disconnect(qpn_, [&] { done = true; })) return;
     const auto end = Clock::now() + std::chrono::seconds(2);

@@ -51,6 +51,7 @@ class DpdkFabric final : public Fabric {
 
   private:
     void connect(const DpdkConnectOptions& options);
+    void stop_sending();
 
     std::shared_ptr<DpdkHost> host_;
     Qp* qp_ = nullptr;  // null once the connection has gone

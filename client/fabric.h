@@ -67,7 +67,8 @@ class Fabric {
     virtual uint32_t send_queue_depth() const = 0;
     virtual bool connected() const = 0;       // false once the connection has failed
     virtual std::string failure() const = 0;  // one line for people; empty while connected
-    virtual void disconnect() = 0;            // orderly: DREQ, DREP
+    // Orderly: DREQ, DREP. What is outstanding is flushed: the caller's memory is not touched any more.
+    virtual void disconnect() = 0;
 };
 
 }  // namespace lagan::client

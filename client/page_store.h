@@ -38,6 +38,10 @@ class PageStore {
     // Drives the connection; returns how many completions it filled in. Never blocks.
     virtual size_t poll(std::span<Completion> out) = 0;
 
+    // Waits until nothing is outstanding, and ends the connection if that takes too long: no buffer is
+    // touched any more when this returns, and may go. Completions that come meanwhile are dropped.
+    virtual void settle() = 0;
+
     virtual uint32_t outstanding() const = 0;  // operations accepted and not completed
     virtual bool connected() const = 0;        // false once the connection has failed
     virtual std::string failure() const = 0;   // one line for people; empty while connected

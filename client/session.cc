@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "datapath/capsule.h"
@@ -17,6 +18,8 @@ inline constexpr uint64_t kSendCookie = ~0ULL;  // of capsules: their replies ar
 inline constexpr uint32_t kMaxTransferBytes = 1U << 30;
 inline constexpr uint32_t kBlockingBytes = 1U << 20;  // of one operation of the blocking forms
 inline constexpr uint32_t kMaxReplyBytes = 4096;
+// Longer than either fabric waits for an appliance that is silent: reached only if that goes wrong.
+inline constexpr std::chrono::seconds kSettleTime{20};
 
 }  // namespace
 
@@ -170,6 +173,14 @@ size_t Session::poll(std::span<Completion> out) {
     std::copy_n(completed_.begin(), given, out.begin());
     completed_.erase(completed_.begin(), completed_.begin() + static_cast<ptrdiff_t>(given));
     return given;
+}
+
+void Session::settle() {
+    Completion dropped[64];
+    const auto end = std::chrono::steady_clock::now() + kSettleTime;
+    while (outstanding_ != 0 && std::chrono::steady_clock::now() < end)
+        poll(dropped);
+    if (outstanding_ != 0) fabric_->disconnect();
 }
 
 // Posts `count` operations, as many at a time as go, and waits for all. The first failure is the result.

@@ -45,6 +45,7 @@ class Session final : public PageStore {
     bool free_pages(uint64_t cookie, uint64_t first_page, uint32_t page_count) override;
 
     size_t poll(std::span<Completion> out) override;
+    void settle() override;
     uint32_t outstanding() const override { return outstanding_; }
     bool connected() const override { return fabric_->connected() && failure_.empty(); }
     std::string failure() const override { return failure_.empty() ? fabric_->failure() : failure_; }

@@ -21,6 +21,7 @@ class ApplianceConnection {
     }
     ~ApplianceConnection() {
         // Nobody else would give back what the program left behind.
+        session_->settle();
         if (!target_.region_was_made() && session_->connected() && session_->outstanding() == 0)
             session_->free_blocking(0, session_->page_count());
         session_->disconnect();

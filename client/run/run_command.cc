@@ -64,7 +64,12 @@ class Run {
         : options_(options),
           program_(program),
           pager_(store, {options.local_memory_bytes, options.prefetch}),
+          store_(store),
           report_(pager_, options.progress) {}
+    // What is outstanding when the program ends uses the pager's buffers.
+    ~Run() { store_.settle(); }
+    Run(const Run&) = delete;
+    Run& operator=(const Run&) = delete;
 
     const std::string& socket_path() const { return listener_.path(); }
 
@@ -120,6 +125,7 @@ class Run {
     Program& program_;
     pager::AttachListener listener_;
     pager::Pager pager_;
+    PageStore& store_;
     Report report_;
     bool ended_ = false;
 };

@@ -24,9 +24,13 @@ class MemoryStore : public client::PageStore {
         uint64_t fail_after = UINT64_MAX;  // operations until one completes with remote_operational_error
         uint64_t disconnect_after = UINT64_MAX;
         uint64_t* absent_reads = nullptr;  // counted here as well; may outlive the store
+        uint64_t* abandoned = nullptr;     // operations that were outstanding when the store ended
     };
 
     explicit MemoryStore(const Options& options) : options_(options), pages_(options.pages) {}
+    ~MemoryStore() override {
+        if (options_.abandoned) *options_.abandoned += queue_.size();
+    }
 
     uint64_t page_count() const override { return options_.pages; }
     void register_memory(std::span<std::byte>) override {}
@@ -55,6 +59,11 @@ class MemoryStore : public client::PageStore {
         return count;
     }
 
+    void settle() override {
+        client::Completion dropped[64];
+        while (!queue_.empty())
+            poll(dropped);
+    }
     uint32_t outstanding() const override { return static_cast<uint32_t>(queue_.size()); }
     bool connected() const override { return done_ < options_.disconnect_after; }
     std::string failure() const override { return connected() ? "" : "connection lost (test)"; }

@@ -28,13 +28,19 @@ int main(int argc, char** argv) {
     store_options.pages = options.region_bytes / 4096;
     store_options.delay = std::chrono::microseconds(delay_us);
 
-    uint64_t absent_reads = 0;
+    uint64_t absent_reads = 0, abandoned = 0;
     store_options.absent_reads = &absent_reads;
+    store_options.abandoned = &abandoned;
     const int status = lagan::client::run::run(
         options, [&](const auto&) { return std::make_shared<lagan::test::MemoryStore>(store_options); });
     if (absent_reads != 0) {
         std::fprintf(stderr, "memory_run: %lu pages were read that were not there\n", absent_reads);
         return 99;
+    }
+    if (abandoned != 0) {
+        std::fprintf(stderr, "memory_run: %lu operations were outstanding when their buffers went\n",
+                     abandoned);
+        return 98;
     }
     return status;
 }

@@ -253,6 +253,18 @@ def a_killed_pager_takes_the_program_with_it(t):
 
 
 @suite.case
+def nothing_is_outstanding_when_the_buffers_go(t):
+    # Stores take long: some are under way when the program is killed. memory_run looks, and ends with 98.
+    process = t.start(command(t, t.binary("tests/system/paging_workload"), "random", 100, options=["--delay-us", "20000"]))
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    child = t.wait_until(lambda: children.read_text().split(), "a child")[0]
+    t.wait_until(lambda: far_bytes(process.pid) > 7 * kMiB, "local memory full")
+    time.sleep(0.1)
+    os.kill(int(child), signal.SIGKILL)
+    process.expect_exit(128 + signal.SIGKILL)
+
+
+@suite.case
 def nothing_stays_behind(t):
     env = {"XDG_RUNTIME_DIR": str(t.dir)}
     t.run(command(t, "sort", "/etc/passwd"), env=env)
