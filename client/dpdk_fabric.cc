@@ -33,8 +33,11 @@ static CompletionStatus to_completion(roce::WorkStatus status) {
     return CompletionStatus::flushed;
 }
 
+DpdkFabric::DpdkFabric(std::shared_ptr<DpdkHost> host) : host_(std::move(host)) {}
+
+// By way of the other constructor: what connect() throws with the connection up ends it, in the destructor.
 DpdkFabric::DpdkFabric(std::shared_ptr<DpdkHost> host, const DpdkConnectOptions& options)
-    : host_(std::move(host)) {
+    : DpdkFabric(std::move(host)) {
     connect(options);
 }
 
@@ -48,6 +51,8 @@ DpdkFabric::~DpdkFabric() {
 void DpdkFabric::connect(const DpdkConnectOptions& options) {
     bool done = false, asked_in_vain = false;
     std::string refused;
+    uint32_t read_depth = 0;
+    std::vector<uint8_t> welcome;
     cm::ConnectParams params;
     params.path.port_id = host_->port_id();
     params.path.remote_ip = net::IpAddress::parse(options.remote_address);
@@ -61,9 +66,8 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
         done = true;
         if (result.status == cm::ConnectStatus::established) {
             qpn_ = result.qpn;
-            if (result.attributes.initiator_depth == 0)
-                refused = "the appliance refuses every READ (depth 0)";
-            region_ = read_welcome(result.private_data);
+            read_depth = result.attributes.initiator_depth;
+            welcome.assign(result.private_data.begin(), result.private_data.end());
         } else if (result.status == cm::ConnectStatus::rejected) {
             refused = refusal_text(static_cast<unsigned>(result.reason), result.private_data);
         } else {
@@ -87,6 +91,8 @@ void DpdkFabric::connect(const DpdkConnectOptions& options) {
     if (qp_ == nullptr) throw std::runtime_error("the connection was closed as soon as it was made");
     qp_->context = this;
     host_->attach(qpn_, *this);
+    if (read_depth == 0) throw std::runtime_error("the appliance refuses every READ (depth 0)");
+    region_ = read_welcome(welcome);
 }
 
 bool DpdkFabric::post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,

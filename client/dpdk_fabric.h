@@ -50,6 +50,7 @@ class DpdkFabric final : public Fabric {
     void disconnected(const std::string& why);
 
   private:
+    explicit DpdkFabric(std::shared_ptr<DpdkHost> host);
     void connect(const DpdkConnectOptions& options);
     void stop_sending();
 

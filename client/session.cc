@@ -154,6 +154,19 @@ void Session::fail(const std::string& why) {
     if (failure_.empty()) failure_ = why;
 }
 
+// What the fabric does not know of has nobody else to complete it.
+void Session::flush() {
+    for (uint64_t cookie : frees_.abandon())
+        finish(cookie, CompletionStatus::flushed);
+    std::erase_if(unfinished_, [this](uint32_t slot) {
+        Operation& operation = operations_[slot];
+        if (operation.parts != 0) return false;
+        free_slots_.push_back(slot);
+        finish(operation.cookie, CompletionStatus::flushed);
+        return true;
+    });
+}
+
 size_t Session::poll(std::span<Completion> out) {
     Completion found[64];
     const size_t count = fabric_->poll(found);
@@ -166,8 +179,7 @@ size_t Session::poll(std::span<Completion> out) {
         std::erase_if(unfinished_, [this](uint32_t slot) { return operations_[slot].bytes == 0; });
         send_frees();
     } else {
-        for (uint64_t cookie : frees_.abandon())
-            finish(cookie, CompletionStatus::flushed);
+        flush();
     }
     const size_t given = std::min(out.size(), completed_.size());
     std::copy_n(completed_.begin(), given, out.begin());

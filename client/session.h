@@ -86,6 +86,7 @@ class Session final : public PageStore {
     void take_fabric_completion(const Completion& completion);
     void take_replies();
     void send_frees();
+    void flush();
     void fail(const std::string& why);
     template <typename Post>
     CompletionStatus run_blocking(uint64_t count, Post&& post);

@@ -189,6 +189,7 @@ std::string VerbsConnection::look_for_end() {
                 rdma_disconnect(id_.get());  // answers, and flushes the queue pair
                 return "the connection has ended: closed by the appliance";
             case RDMA_CM_EVENT_DEVICE_REMOVAL:
+                destroy_queue_pair();
                 return "the RDMA device has been removed";
             default:
                 break;

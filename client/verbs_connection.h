@@ -42,8 +42,12 @@ class VerbsConnection {
     // std::runtime_error with the appliance's own words when it refuses.
     std::vector<uint8_t> connect(std::span<const uint8_t> grant);
 
-    // Has the connection ended, and why? Empty: it has not. Costs a system call.
+    // Has the connection ended, and why? Empty: it has not. Costs a system call. A queue pair whose device
+    // was removed is destroyed.
     std::string look_for_end();
+
+    // The device was removed: the queue pair has been destroyed, without its completions.
+    bool device_gone() const { return queue_pair_ == nullptr; }
 
     // Orderly: DREQ, and waits for the DREP, two seconds at most. The queue pair flushes what it has.
     void disconnect();

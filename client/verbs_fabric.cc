@@ -44,7 +44,13 @@ VerbsFabric::VerbsFabric(const VerbsConnectOptions& options)
     staging_key_ = memory_.find(staging_.get(), 0)->lkey;
     for (uint32_t slot = 0; slot < kReceiveDepth; slot++)
         post_receive(slot);
-    region_ = read_welcome(connection_.connect(options.grant));
+    const std::vector<uint8_t> welcome = connection_.connect(options.grant);
+    try {
+        region_ = read_welcome(welcome);
+    } catch (...) {
+        connection_.disconnect();
+        throw;
+    }
 }
 
 VerbsFabric::~VerbsFabric() {
@@ -155,6 +161,18 @@ size_t VerbsFabric::poll(std::span<Completion> out) {
         } else {
             out[filled++] = completed(found[i]);
         }
+    }
+    if (count <= 0 && connection_.device_gone()) filled = flush(out);
+    return filled;
+}
+
+// A device that has been removed completes nothing any more.
+size_t VerbsFabric::flush(std::span<Completion> out) {
+    size_t filled = 0;
+    while (filled < out.size() && completed_ != posted_) {
+        Slot& slot = slots_[completed_++ % kSendQueueDepth];
+        slot.registered.reset();
+        out[filled++] = {slot.cookie, CompletionStatus::flushed};
     }
     return filled;
 }

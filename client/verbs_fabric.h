@@ -70,6 +70,7 @@ class VerbsFabric final : public Fabric {
     void post_receive(uint32_t slot);
     Completion completed(const ibv_wc& entry);
     void received(const ibv_wc& entry);
+    size_t flush(std::span<Completion> out);
     void look_for_end();
     void fail(const std::string& why) {
         if (failure_.empty()) failure_ = why;
