@@ -11,7 +11,9 @@ namespace lagan::client {
 
 void FreeCollector::add(uint64_t cookie, uint64_t first_page, uint32_t page_count) {
     auto& ranges = collected_.ranges;
-    if (!ranges.empty() && ranges.back().first_page + ranges.back().page_count == first_page) {
+    // A count has 32 bits in the capsule, and the largest region has one page too many for them.
+    const bool follows = !ranges.empty() && ranges.back().first_page + ranges.back().page_count == first_page;
+    if (follows && page_count <= UINT32_MAX - ranges.back().page_count) {
         ranges.back().page_count += page_count;
     } else {
         ranges.push_back({first_page, page_count});
