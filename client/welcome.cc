@@ -10,6 +10,9 @@
 
 namespace lagan::client {
 
+static constexpr uint32_t kPageBytes = 4096;
+static constexpr uint64_t kMaxRegionBytes = 1ULL << 44;  // 2^32 pages: what a capsule can name
+
 RegionInfo read_welcome(std::span<const uint8_t> private_data) {
     capsule::Welcome data;
     if (private_data.size() < sizeof data) throw std::runtime_error("the appliance's reply is too short");
@@ -18,6 +21,14 @@ RegionInfo read_welcome(std::span<const uint8_t> private_data) {
         throw std::runtime_error(
             fmt::format("the appliance speaks version {} of the protocol, this client {}", data.version,
                         capsule::kVersion));
+    if (data.page_bytes != kPageBytes)
+        throw std::runtime_error(fmt::format("the appliance has pages of {} bytes, this client {}",
+                                             uint32_t{data.page_bytes}, kPageBytes));
+    if (data.size_bytes == 0 || data.size_bytes > kMaxRegionBytes || data.size_bytes % kPageBytes != 0)
+        throw std::runtime_error(
+            fmt::format("the appliance says that the region has {} bytes: not a whole number of pages of {} "
+                        "between one page and 16 TiB",
+                        uint64_t{data.size_bytes}, kPageBytes));
     return {.region_id = data.region_id,
             .data_rkey = data.data_rkey,
             .dirty_rkey = data.dirty_rkey,
