@@ -2,6 +2,7 @@
 #define ALLOW_EXPERIMENTAL_API  // rte_dev_dma_map(): no stable call does it
 #include "appliance/ports.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <net/if.h>
 #include <rte_dev.h>
@@ -51,6 +52,23 @@ void check_interface(const PortOptions& port) {
                 "the interface's MTU is {}, the port's {}; run: ip link set {} mtu {}, or lower port.mtu",
                 mtu, port.mtu_bytes, port.interface, port.mtu_bytes));
     }
+}
+
+// Where the port's client has its lock (client/connect.cc): a client that may use the socket need not be able
+// to make files beside it.
+std::filesystem::path client_lock(const PortOptions& port) {
+    return port.path.string() + ".client";
+}
+
+// Made anew: one that is there is what a lagand or a client before left. Returns an errno, or 0.
+int make_client_lock(const PortOptions& port) {
+    const std::filesystem::path path = client_lock(port);
+    unlink(path.c_str());
+    const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kSocketMode);
+    if (fd < 0) return errno;
+    const int error = fchmod(fd, kSocketMode) == 0 ? 0 : errno;  // whatever the umask
+    close(fd);
+    return error;
 }
 
 int read_node(const std::string& file) {
@@ -148,6 +166,10 @@ void Port::start(std::span<rte_mempool* const> rx_pools) {
         fail("has no MAC address", error);
     if (options_.kind == PortKind::vhost && chmod(options_.path.c_str(), kSocketMode) != 0)
         fail("chmod of its socket", -errno);
+    if (options_.kind == PortKind::vhost) {
+        if (const int error = make_client_lock(options_); error != 0)
+            fail("cannot make its client's lock", -error);
+    }
     // Last: nobody unregisters the callback of a port that could not be made.
     rte_eth_dev_callback_register(id(), RTE_ETH_EVENT_INTR_LSC, &Port::on_link_event, this);
 }
@@ -156,6 +178,7 @@ Port::~Port() {
     rte_eth_dev_stop(id());
     rte_eth_dev_callback_unregister(id(), RTE_ETH_EVENT_INTR_LSC, &Port::on_link_event, this);
     rte_eth_dev_close(id());
+    if (options_.kind == PortKind::vhost) unlink(client_lock(options_).c_str());
 }
 
 void Port::map_for_dma(std::span<std::byte> memory, size_t page_bytes) {

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <boost/algorithm/hex.hpp>
+#include <cerrno>
+#include <cstring>
 #include <iterator>
 #include <random>
 #include <stdexcept>
@@ -24,14 +26,28 @@ static NodeReply checked(NodeReply reply, const std::string& what) {
     return reply;
 }
 
-// A vhost socket takes one client; a lock beside it says whether it has one. -1: taken.
-static int lock_beside(const std::string& path) {
+// A vhost socket takes one client; a lock beside it says whether it has one. lagand makes the file, so that
+// everybody who may use the socket may take the lock; beside an older lagand's the first client does. -1:
+// taken, or `why` says what is wrong with it.
+static int lock_beside(const std::string& path, std::string& why) {
     const std::string lock = path + ".client";
-    const int descriptor = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0660);
-    if (descriptor < 0) throw std::runtime_error(fmt::format("cannot open {}: {}", lock, strerror(errno)));
+    int descriptor = open(lock.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 && errno == ENOENT)
+        descriptor = open(lock.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0660);
+    if (descriptor < 0) {
+        why = fmt::format("cannot open {}: {}", lock, strerror(errno));
+        return -1;
+    }
     if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
     close(descriptor);
     return -1;
+}
+
+// A vhost port without a peer_address (null) is for somebody else: a virtual machine, say.
+static bool is_for_clients(const json& port) {
+    const json& address = port.at("peer_address");
+    return port.at("kind") == "vhost" && address.is_string() &&
+           !address.get_ref<const std::string&>().empty();
 }
 
 static std::string without_prefix(const std::string& address) {
@@ -66,9 +82,11 @@ PortClaim claim_port(const NodeClient& node, const std::string& name) {
     for (const json& port : body.at("ports")) {
         const std::string port_name = port.at("name");
         seen += (seen.empty() ? "" : ", ") + port_name + " (" + port.at("kind").get<std::string>() + ")";
-        if (port.at("kind") != "vhost" || port.at("peer_address").get<std::string>().empty()) continue;
+        if (!is_for_clients(port)) continue;
         if (!name.empty() && port_name != name) continue;
-        const int lock = lock_beside(port.at("path"));
+        std::string why;
+        const int lock = lock_beside(port.at("path"), why);
+        if (!why.empty()) seen += " " + why;
         if (lock < 0) continue;
         return {local_port(port, body.at("rdma").at("service_port").get<uint16_t>()), lock};
     }
