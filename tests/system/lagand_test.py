@@ -255,6 +255,53 @@ def a_region_deleted_in_use_takes_only_its_client(t):
 
 
 @suite.case
+def a_program_killed_while_it_stores(t):
+    needs_userfaultfd(t)
+    node = Node(t)
+    lagand = node.start()
+    for _ in range(3):
+        sort = far_sort(t, node, kManyLines)
+        t.wait_until(lambda: pages_out(node) > 500, "pages at the appliance", timeout=60)
+        children = pathlib.Path(f"/proc/{sort.pid}/task/{sort.pid}/children")
+        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+        sort.expect_exit(128 + signal.SIGKILL, timeout=60)  # the program's end, not a crash of lagan's own
+        t.equal(node.regions(), [], "the region of the run")
+    t.equal(lagand.terminate(), 0, "exit status")
+
+
+@suite.case
+def a_group_member_uses_the_port(t):
+    # Who may use the sockets, and not make files beside them. (The build directory may be closed to others.)
+    nobody, bench = 65534, t.binary("client/bench/lagan-bench")
+    user = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
+    os.chown(t.dir, 0, nobody)
+    t.dir.chmod(0o750)
+    if any(t.run([*user, "test", "-x", path], check=False).status != 0 for path in (bench, t.dir)):
+        raise Skip("the build directory is closed to other users")
+    node = Node(t)
+    lagand = node.start()
+    lock = pathlib.Path(f"{node.vhost}.client")
+    t.equal(lock.stat().st_mode & 0o777, 0o660, "mode of the client's lock")
+    for path in (node.socket, node.vhost, lock):
+        os.chown(path, 0, nobody)
+    done = t.run([*user, bench, "--appliance", node.socket, "--region-size", "8M", "--ops", "1000", "--warmup", "0"],
+                 timeout=60, check=False, env={"XDG_RUNTIME_DIR": "/tmp"}, cwd="/")
+    t.equal(done.status, 0, done.stderr[-300:])
+    t.equal(lagand.terminate(), 0, "exit status")
+    t.true(not lock.exists(), "the lock stays behind")
+
+
+@suite.case
+def ports_without_a_peer_are_passed_over(t):
+    node = Node(t)
+    node.config.write_text(node.config.read_text().replace('peer_address = "10.77.0.2"', ""))
+    lagand = node.start()
+    done = t.run([t.binary("client/bench/lagan-bench"), "--appliance", node.socket, "--ops", "1"], check=False, timeout=60)
+    t.true(done.status != 0 and "no free port" in done.stderr and "peer_address" in done.stderr, f"{done}")
+    t.equal(lagand.terminate(), 0, "exit status")
+
+
+@suite.case
 def stopped_with_a_client_at_work(t):
     needs_userfaultfd(t)
     node = Node(t)
