@@ -146,8 +146,8 @@ void open_ports(Appliance& a) {
         a.ports.push_back(std::make_unique<Port>(a.options.ports[i], a.devices[i], pools));
         Port& port = *a.ports.back();
         port.map_for_dma(a.arena->frames(), arena_page);
-        for (uint16_t queue = 0; queue < port.queues(); ++queue)
-            engine_of(queue).add_port(port.id(), queue, port.linear());
+        for (uint32_t queue = 0; queue < port.queues(); ++queue)
+            engine_of(queue).add_port(port.id(), static_cast<uint16_t>(queue), port.linear());
         spdlog::info("{}", port.describe());
     }
 }
@@ -172,7 +172,7 @@ void start_polling(Appliance& a) {
         if (rte_eal_remote_launch(run, task.get(), a.plan.pollers[i].lcore) != 0) {
             throw std::runtime_error("cannot start lcore " + std::to_string(a.plan.pollers[i].lcore));
         }
-        task.release();
+        static_cast<void>(task.release());  // the lcore's now
     }
 }
 

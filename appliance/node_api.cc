@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/algorithm/string/classification.hpp>
 #include <boost/algorithm/string/split.hpp>
 #include <span>
 #include <string_view>
@@ -239,7 +238,7 @@ constexpr std::array<Route, 7> kRoutes{{
 
 std::vector<std::string> segments(std::string_view path) {
     std::vector<std::string> parts;
-    boost::algorithm::split(parts, path, boost::algorithm::is_any_of("/"));
+    boost::algorithm::split(parts, path, [](char c) { return c == '/'; });
     return parts;
 }
 

@@ -153,7 +153,8 @@ void Port::start(std::span<rte_mempool* const> rx_pools) {
         fail("refuses the number of descriptors", error);
     }
     const auto socket = static_cast<unsigned>(rte_eth_dev_socket_id(id()));
-    for (uint16_t queue = 0; queue < queues_; ++queue) {
+    const auto queues = static_cast<uint16_t>(queues_);
+    for (uint16_t queue = 0; queue < queues; ++queue) {
         int error = rte_eth_rx_queue_setup(id(), queue, rx_count, socket, nullptr, rx_pools[queue]);
         if (error != 0) fail("cannot set up a receive queue", error);
         error = rte_eth_tx_queue_setup(id(), queue, tx_count, socket, nullptr);

@@ -97,7 +97,8 @@ void Tidier::probe_silent() {
 void Tidier::delete_temporary_regions() {
     std::vector<std::string> gone;
     for (auto entry = a_.temporary_regions.begin(); entry != a_.temporary_regions.end();) {
-        auto& [id, state] = *entry;
+        const uint32_t id = entry->first;
+        auto& state = entry->second;
         const memory::Region* region = a_.regions->find(id);
         if (region == nullptr) {
             entry = a_.temporary_regions.erase(entry);

@@ -38,13 +38,13 @@ class Connection {
         if (rdma_create_id(channel_.get(), &id, nullptr, RDMA_PS_TCP) != 0)
             return failure("rdma_create_id", errno);
         id_.reset(id);
-        if (const Attempt found = resolve(target); found.outcome != Outcome::established) return found;
+        if (Attempt found = resolve(target); found.outcome != Outcome::established) return found;
         ibv_qp_init_attr attributes{};
         attributes.qp_type = IBV_QPT_RC;
         attributes.cap = {
             .max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1, .max_inline_data = 0};
         if (rdma_create_qp(id, nullptr, &attributes) != 0) return failure("rdma_create_qp", errno);
-        const Attempt attempt = ask(grant);
+        Attempt attempt = ask(grant);
         rdma_destroy_qp(id);
         return attempt;
     }

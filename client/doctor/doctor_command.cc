@@ -61,7 +61,7 @@ std::string examine_local_appliance(const DoctorOptions& options, Findings& find
         findings.skipped("appliance", "is elsewhere; there: lagan doctor --config /etc/lagan/lagand.toml");
         return {};
     }
-    const std::string socket = options.appliance.empty() ? kDefaultAppliance : options.appliance;
+    std::string socket = options.appliance.empty() ? kDefaultAppliance : options.appliance;
     const auto node = check_appliance(socket, findings);
     if (!node) return {};
     if (options.address.empty()) check_offer(*node, findings);

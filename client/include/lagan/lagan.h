@@ -6,6 +6,7 @@
  * connections. All calls on one connection come from one thread. Sizes and offsets are bytes unless a name
  * says pages; a page is LAGAN_PAGE_BYTES. Functions that can fail return a lagan_status; lagan_error() says
  * more in words. C++: see lagan.hpp. */
+/* C, whoever includes it. NOLINTBEGIN(modernize-deprecated-headers,modernize-use-using) */
 #ifndef LAGAN_LAGAN_H
 #define LAGAN_LAGAN_H
 
@@ -79,3 +80,4 @@ size_t lagan_poll(lagan_region* region, lagan_completion* completions, size_t co
 #endif
 
 #endif
+/* NOLINTEND(modernize-deprecated-headers,modernize-use-using) */
