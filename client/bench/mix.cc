@@ -17,7 +17,7 @@ inline constexpr uint32_t kMaxWeight = 1'000'000;
 Mix Mix::parse(const std::string& text) {
     Mix mix;
     std::vector<std::string> parts;
-    boost::split(parts, text, boost::is_any_of(","));
+    boost::split(parts, text, [](char c) { return c == ','; });
     for (const std::string& part : parts) {
         const size_t sign = part.find('=');
         const auto name = std::find(kOpNames.begin(), kOpNames.end(), part.substr(0, sign));
