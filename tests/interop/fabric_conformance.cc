@@ -110,7 +110,7 @@ void transfer(Context& context, Link& link, std::span<std::byte> from, std::span
         for (const uint64_t offset : kOffsets) {
             const Bytes data = context.bytes(size);
             const size_t shift = context.below(16);  // local memory is not aligned either
-            std::memcpy(from.data() + shift, data.data(), size);
+            std::copy(data.begin(), data.end(), from.begin() + static_cast<ptrdiff_t>(shift));
             link.write(offset, from.subspan(shift, size));
             std::fill(around.begin(), around.end(), std::byte{0xee});
             const auto to = around.subspan(kMargin + shift, size);
