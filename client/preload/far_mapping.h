@@ -18,6 +18,11 @@ class FarMapping {
         const auto offset = reinterpret_cast<uintptr_t>(address) - base_;
         return offset < bytes_;
     }
+    // Null overlaps nothing.
+    bool overlaps(const void* address, size_t bytes) const {
+        const auto start = reinterpret_cast<uintptr_t>(address);
+        return start != 0 && start < base_ + bytes_ && base_ < start + bytes;
+    }
     // Never used before, so full of zeros. `at`: only there, or null. Null when the mapping is used up.
     // Thread-safe. Nothing is given back here: the allocator keeps what it has had, and the pages behind it
     // are given up by release().

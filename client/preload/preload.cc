@@ -9,6 +9,7 @@
 // What is far: all that malloc and its relatives give out after this constructor has run. What was allocated
 // before, and jemalloc's own metadata, stay local.
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -60,4 +61,19 @@ extern "C" [[gnu::visibility("default")]] int madvise(void* address, size_t size
         }
     }
     return static_cast<int>(syscall(SYS_madvise, address, size, advice));
+}
+
+// The pager knows a page by its address: moved ones would lose what they hold, and a move onto far memory
+// would take it away. Refused as if there were no room, which programs answer by copying.
+extern "C" [[gnu::visibility("default")]] void* mremap(void* address, size_t size, size_t new_size, int flags,
+                                                       ...) noexcept {
+    va_list more;
+    va_start(more, flags);
+    void* target = (flags & MREMAP_FIXED) != 0 ? va_arg(more, void*) : nullptr;
+    va_end(more);
+    if (far_mapping.contains(address) || far_mapping.overlaps(target, new_size)) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    return reinterpret_cast<void*>(syscall(SYS_mremap, address, size, new_size, flags, target));
 }

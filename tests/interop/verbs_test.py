@@ -114,6 +114,25 @@ def a_region_in_use_is_not_taken(t):
 
 
 @suite.case
+def two_runs_do_not_share_a_region(t):
+    there = with_region(t, "claimed", "4MiB")
+
+    def present():
+        return t.shared.appliance.call("GET", "/v1/regions/claimed")["present_pages"]
+
+    there.run("rm -f /tmp/gate; mkfifo /tmp/gate")
+    first = there.start(f"lagan run {kVerbs} -- dash -c 'read line </tmp/gate; exit 7'", timeout=120)
+    t.wait_until(lambda: present() == 1, "the claim of a run that has stored nothing", timeout=60)
+    done = there.run(f"lagan run {kVerbs} -- {kSort} /etc/hosts", check=False, timeout=60)
+    t.true(done.status == 125 and "is in use: it holds 1 pages" in done.stderr, f"{done}")
+    t.equal(present(), 1, "the claim, after another run was refused")
+    there.run("echo >/tmp/gate")
+    t.equal(first.wait(check=False).status, 7, "exit status of the first run")
+    t.equal(present(), 0, "pages left behind")
+    there.run(f"lagan run {kVerbs} -- {kSort} /etc/hosts >/dev/null", timeout=60)
+
+
+@suite.case
 def lagan_bench_verifies_what_it_reads(t):
     there = with_region(t, "bench", "4MiB")
     done = there.run(f"lagan-bench {kVerbs} --qps 2 --depth 8 --mix read=60,write=35,free=5 --size 6K --align 512 --fill --verify "
@@ -151,6 +170,17 @@ def what_is_wrong_is_said_in_words(t):
     there.run("rdma link delete rxe0")
     refused(f"--address {guest.kServer4} --grant /tmp/good", "no RDMA device")
     there.run("rdma link add rxe0 type rxe netdev eth0")
+
+
+@suite.case
+def a_device_that_is_removed_ends_who_uses_it(t):
+    there = with_region(t, "removed")
+    job = there.start(f"fabric_conformance {kVerbs} --killed", timeout=60)
+    t.wait_until(lambda: t.shared.appliance.queue_pairs() == 1, "the connection", timeout=60)
+    there.run("rdma link delete rxe0", timeout=60)
+    done = job.wait(check=False)
+    there.run("rdma link add rxe0 type rxe netdev eth0")
+    t.true(done.status == 1 and "the connection had ended before" in done.stdout + done.stderr, f"{done}")
 
 
 @suite.case

@@ -79,7 +79,7 @@ mode_case("discard", 24)
 mode_case("grow", 24)
 mode_case("file", 40)
 mode_case("exec", 24, delay_us=5)
-for split_mode in ("mprotect", "mlock", "munmap"):
+for split_mode in ("mprotect", "mlock", "munmap", "mremap"):
     mode_case(split_mode, 24, program="split_workload")
 
 

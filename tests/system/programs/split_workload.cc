@@ -169,6 +169,27 @@ void unmap_waited_for(Pages& pages, std::mt19937_64& random) {
         pages.check(page);
 }
 
+// Pages that move would leave what they hold behind: refused, and nothing is lost.
+void remap(Pages& pages, std::mt19937_64& random) {
+    for (size_t page = 0; page < pages.count(); ++page)
+        pages.write(page);
+    const size_t half = pages.count() / 2 * kPage;
+    const auto refused = [](void* result, const char* what) {
+        if (result != MAP_FAILED || errno != ENOMEM) wrong(what, 0);
+    };
+    refused(mremap(pages.at(0), half, half, MREMAP_MAYMOVE | MREMAP_DONTUNMAP),
+            "mremap, the pages left behind");
+    refused(mremap(pages.at(0), half, 2 * half, MREMAP_MAYMOVE), "mremap to more");
+    refused(mremap(pages.at(0), half, kPage, 0), "mremap to less");
+    void* local = mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const int onto = MREMAP_MAYMOVE | MREMAP_FIXED;
+    refused(mremap(local, 2 * kPage, 2 * kPage, onto, pages.at(1)), "mremap onto the heap");
+    // Elsewhere it works as ever.
+    void* moved = mremap(local, 2 * kPage, 4 * kPage, MREMAP_MAYMOVE);
+    if (moved == MAP_FAILED) wrong("mremap of local memory", 0);
+    use(pages, random, [](size_t) { return true; });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -181,10 +202,12 @@ int main(int argc, char** argv) {
         lock(pages, random);
     else if (mode == "munmap")
         unmap(pages, random);
+    else if (mode == "mremap")
+        remap(pages, random);
     else if (mode == "munmap_waited_for")
         unmap_waited_for(pages, random);
     else {
-        std::printf("modes: mprotect mlock munmap munmap_waited_for\n");
+        std::printf("modes: mprotect mlock munmap mremap munmap_waited_for\n");
         return 2;
     }
     std::printf("all right\n");
