@@ -17,6 +17,7 @@ from sources import Finding, git, is_cxx, is_shell, kRoot, text
 
 kBuildRoot = pathlib.Path(os.environ.get("LAGAN_BUILD_ROOT", kRoot / "build"))
 kInclude = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+kFirstInclude = re.compile(r'\A(?:\s|//[^\n]*\n)*#\s*include\s+"([^"]+)"')
 kDiagnostic = re.compile(r"^(.+?):(\d+):\d+: (?:fatal )?(?:error|warning): (.*)$", re.MULTILINE)
 kShellcheckLine = re.compile(r"^(.+?):(\d+):\d+: \w+: (.*)$", re.MULTILINE)
 
@@ -143,8 +144,12 @@ def once(kind, key, check):
 
 
 def self_contained(files):
-    """Each header compiles alone, as the first include of an empty file; those with a C ABI also as C."""
+    """Each header compiles alone, as the first include of an empty file; those with a C ABI also as C.
+
+    A header that a source of the build includes first has been compiled so by the build.
+    """
     commands = CompileCommands()
+    built = {match[1] for match in map(kFirstInclude.match, map(text, commands.of_file)) if match}
 
     def compile_alone(path, argv):
         told = run([*argv, "-fsyntax-only", "-"], input=f'#include "{path}"\n')
@@ -156,7 +161,9 @@ def self_contained(files):
 
     def check(path):
         argv = ["g++", "-x", "c++", *absolute(commands.nearest(path)), f"-I{kRoot}"]
-        findings = once("headers", closure_hash(path, *argv), lambda: compile_alone(path, argv))
+        findings = []
+        if path not in built:
+            findings += once("headers", closure_hash(path, *argv), lambda: compile_alone(path, argv))
         if "__cplusplus" in text(path):  # a header for C as well
             argv = ["gcc", "-x", "c", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{kRoot}", f"-I{kRoot}/client/include"]
             findings += once("headers", closure_hash(path, *argv), lambda: compile_alone(path, argv))
