@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// From written segments to a new manifest.
+#include <algorithm>
+
+#include "mgmt/baseline/attempt.h"
+#include "mgmt/baseline/baseline_writer.h"
+#include "mgmt/baseline/manifest_store.h"
+
+namespace lagan::baseline {
+
+CommitResult BaselineWriter::commit(std::span<const SegmentRef> segments, uint64_t cut_number,
+                                    uint64_t cut_time_us) {
+    CommitResult result;
+    if (!resolve_unknown(segments, cut_number)) {
+        if (cut_number < newest_.cut_number)
+            throw StoreError(ErrorKind::invalid,
+                             "baseline: cut " + std::to_string(cut_number) + " of region " + region_.name +
+                                 " is older than the stored cut " + std::to_string(newest_.cut_number));
+        Attempt attempt(state_);
+        add(attempt, segments);
+        attempt.drop_dead();
+        compact(attempt);
+        Manifest next = next_manifest(cut_number, cut_time_us);
+        publish(next);
+        attempt.done();
+        adopt(std::move(next));
+        result = std::move(attempt.result);
+    }
+    result.manifest_number = newest_.number;
+    const std::string problem = clean_up(&result.removed_segments);
+    if (!problem.empty()) result.cleanup_problem = problem;
+    return result;
+}
+
+void BaselineWriter::add(Attempt& attempt, std::span<const SegmentRef> segments) {
+    for (const SegmentRef& ref : segments) {
+        const std::lock_guard lock(mutex_);
+        const auto pending = pending_.find(ref.id);
+        if (pending == pending_.end()) {
+            const auto same = [&](const SegmentRef& each) { return each.id == ref.id; };
+            if (std::any_of(newest_.segments.begin(), newest_.segments.end(), same)) continue;
+            throw StoreError(ErrorKind::invalid,
+                             "baseline: segment " + segment_key(region_.name, ref.id) +
+                                 " is not one that this writer has written since the last commit");
+        }
+        attempt.add(ref, pending->second);
+        attempt.new_data_pages += ref.data_pages;
+    }
+}
+
+Manifest BaselineWriter::next_manifest(uint64_t cut_number, uint64_t cut_time_us) const {
+    Manifest next{newest_.number + 1, session_, region_, cut_number, cut_time_us, {}};
+    next.segments.reserve(state_.segments.size());
+    for (const auto& [ordinal, ref] : state_.segments)
+        next.segments.push_back(ref);
+    return next;
+}
+
+// Returns if `next` is the newest manifest in the store, and throws if it is not, or if that is not known.
+void BaselineWriter::publish(const Manifest& next) {
+    const std::string text = encode(next);
+    try {
+        if (store_.put_exclusive(manifest_key(region_.name, next.number), std::as_bytes(std::span(text))))
+            return;
+        const Manifest there = read_manifest(store_, region_.name, next.number);
+        if (there == next) return;  // our own, whose answer was lost
+        if (there.session != session_)
+            throw StoreError(ErrorKind::refused, store_.where() + ": the baseline " + region_.name +
+                                                     " was claimed by another writer (epoch " +
+                                                     std::to_string(there.region.epoch) + ", ours is " +
+                                                     std::to_string(region_.epoch) +
+                                                     "): this one is at its end");
+        throw StoreError(ErrorKind::unavailable, store_.where() + ": an earlier commit of region " +
+                                                     region_.name + " has arrived late: commit again");
+    } catch (const StoreError& error) {
+        if (error.kind() == ErrorKind::unavailable) unknown_ = next;
+        throw;
+    }
+}
+
+void BaselineWriter::adopt(Manifest next) {
+    const std::lock_guard lock(mutex_);
+    manifests_.insert(next.number);
+    for (const SegmentRef& ref : next.segments)
+        pending_.erase(ref.id);
+    if (next.cut_number != newest_.cut_number) previous_ = std::move(newest_);
+    newest_ = std::move(next);
+    ++commits_;
+}
+
+// An earlier commit got no answer: looks whether it was done after all. True if these segments are committed.
+bool BaselineWriter::resolve_unknown(std::span<const SegmentRef> segments, uint64_t cut_number) {
+    if (!unknown_) return false;
+    Manifest there;
+    try {
+        there = read_manifest(store_, region_.name, unknown_->number);
+    } catch (const StoreError& error) {
+        if (error.kind() != ErrorKind::missing) throw;
+        unknown_.reset();
+        return false;
+    }
+    if (there.session == session_) {
+        adopt(std::move(there));
+        load_state();
+    }
+    unknown_.reset();  // another writer's: publish() will meet it
+    return newest_.cut_number == cut_number &&
+           std::all_of(segments.begin(), segments.end(), [&](const SegmentRef& ref) {
+               const std::lock_guard lock(mutex_);
+               return !pending_.contains(ref.id);
+           });
+}
+
+}  // namespace lagan::baseline
