@@ -20,7 +20,7 @@ std::vector<uint8_t> welcome(const memory::Region& region) {
     message.dirty_rkey = region.dirty_rkey;
     message.size_bytes = region.size_bytes;
     message.epoch = region.epoch;
-    message.dirty_bytes = region.active->memory().size();
+    message.dirty_bytes = region.dirty->memory().size();
     const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
     return {bytes, bytes + sizeof message};
 }

@@ -13,6 +13,7 @@
 #include "appliance/eal.h"
 #include "appliance/local_node.h"
 #include "appliance/log.h"
+#include "appliance/progress_log.h"
 #include "appliance/size_text.h"
 #include "datapath/poll_loop.h"
 
@@ -52,20 +53,49 @@ void read_key(Appliance& a) {
     a.key = std::make_unique<GrantKey>(GrantKey::load_or_create(a.options.node.state_dir / "grant.key"));
 }
 
+memory::Arena::Start arena_start(const StartOptions& start) {
+    if (!start.rescue.empty()) return memory::Arena::Start::look;
+    return start.empty_arena ? memory::Arena::Start::empty : memory::Arena::Start::keep;
+}
+
+void tell_found(const std::vector<memory::FoundRegion>& regions, std::chrono::duration<double> took) {
+    for (const memory::FoundRegion& region : regions) {
+        spdlog::info("region {}: found, {} pages present", region.record.name, region.present_pages);
+        if (region.damaged_pages != 0)
+            spdlog::error(
+                "region {}: {} pages are damaged: reads of them are refused until they are stored again",
+                region.record.name, region.damaged_pages);
+    }
+    if (!regions.empty()) spdlog::info("arena: {} regions walked in {:.3f} s", regions.size(), took.count());
+}
+
 // Before EAL: it pins this thread, and the arena is prepared on all processors.
-void make_arena(Appliance& a) {
+void open_arena(Appliance& a) {
     const ArenaPlan plan = plan_arena(a.options);
-    a.arena = std::make_unique<memory::Arena>(
-        memory::Arena::Options{.directory = plan.directory, .frame_bytes = plan.frame_bytes});
-    spdlog::info("arena: {} at {} ({})", format_size(a.arena->frames().size()), plan.directory.string(),
-                 plan.reason);
+    spdlog::info("arena: {} ({})", plan.directory.string(), plan.reason);
+    a.arena = std::make_unique<memory::Arena>(memory::Arena::Options{.directory = plan.directory,
+                                                                     .frame_bytes = plan.frame_bytes,
+                                                                     .start = arena_start(a.options.start),
+                                                                     .progress = ProgressLog("arena")});
+    spdlog::info("arena: {} {}", format_size(a.arena->frames().size()),
+                 a.arena->reopened() ? "opened" : "made");
+    const auto begin = std::chrono::steady_clock::now();
+    a.found = memory::walk_regions(*a.arena);
+    tell_found(a.found.regions, std::chrono::steady_clock::now() - begin);
     a.key = std::make_unique<GrantKey>(a.key->for_arena(a.arena->instance()));
 }
 
-void discard_arena(Appliance& a) {
+void close_arena(Appliance& a) {
     if (!a.arena) return;
-    // Nothing opens it again in this version: give the memory back.
-    a.arena->discard();
+    const std::filesystem::path directory = a.arena->directory();
+    if (a.arena->read_only()) {
+        spdlog::info("arena: {} is as it was", directory.string());
+    } else if (memory::Arena::kept_in(directory)) {
+        spdlog::info("arena: {} keeps the regions for the next start; to give its memory back: rm -r {}",
+                     directory.string(), directory.string());
+    } else {
+        a.arena->discard();  // nothing to be found again
+    }
     a.arena.reset();
 }
 
@@ -94,10 +124,15 @@ void make_memory(Appliance& a) {
         rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(engine_count), RTE_CACHE_LINE_SIZE)));
     if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), engine_count) != 0)
         throw std::runtime_error("no memory for RCU");
-    a.frames = std::make_unique<memory::FramePool>(a.arena->frames(), a.arena->frame_meta());
+    a.frames =
+        std::make_unique<memory::FramePool>(a.arena->frames(), a.arena->frame_meta(), a.found.published);
     a.rkeys = std::make_unique<memory::RkeyTable>(kMaxRkeys);
     a.regions = std::make_unique<memory::RegionTable>(*a.arena, *a.frames, *a.rkeys, a.rcu.get(),
                                                       slack_frames(a.engine_options, engine_count));
+    a.regions->adopt(std::move(a.found.regions));
+    a.found = {};
+    for (const memory::Region* region : a.regions->list())
+        if (region->temporary) a.temporary_regions[region->id] = {};
     spdlog::info("memory: {} for regions", format_size(a.regions->budget().usable() * memory::kPageBytes));
 }
 
@@ -202,8 +237,19 @@ void make_control_plane(Appliance& a) {
         });
 }
 
+// Their clients are gone: nobody would come back for them.
+void delete_forsaken_regions(Appliance& a) {
+    for (const auto& [id, rounds] : a.temporary_regions) {
+        memory::Region* region = rounds == 0 ? nullptr : a.regions->find(id);
+        if (region != nullptr) a.regions->destroy(*region);
+    }
+}
+
 void drop_control_plane(Appliance& a) {
-    if (a.control_plane) close_connections(a);
+    if (a.control_plane) {
+        delete_forsaken_regions(a);
+        close_connections(a);
+    }
     a.control_plane.reset();
     a.admission.reset();
     a.binding.reset();
@@ -240,7 +286,7 @@ constexpr Step kSteps[] = {
     {"lcore plan", plan_cpus, nothing},
     {"a look at the ports", look_at_ports, nothing},
     {"grant key", read_key, nothing},
-    {"arena", make_arena, discard_arena},
+    {"arena", open_arena, close_arena},
     {"DPDK", init_eal, end_eal},
     {"memory", make_memory, drop_memory},
     {"engines", make_engines, drop_engines},

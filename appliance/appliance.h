@@ -46,6 +46,7 @@ struct Appliance {
     EngineOptions engine_options;
     std::unique_ptr<GrantKey> key;
     std::unique_ptr<memory::Arena> arena;
+    memory::FoundRegions found;            // in the arena; until they are adopted
     std::vector<DeviceArguments> devices;  // by port
     bool eal_runs = false;
     std::unique_ptr<rte_rcu_qsbr, RcuDeleter> rcu;
@@ -59,12 +60,8 @@ struct Appliance {
     std::unique_ptr<cm::EngineBinding> binding;
     std::unique_ptr<Admission> admission;
     std::unique_ptr<cm::ControlPlane> control_plane;
-    struct TemporaryRegion {
-        bool was_connected = false;
-        unsigned rounds_without = 0;  // of the Tidier, without a connection
-    };
-    std::map<uint32_t, TemporaryRegion> temporary_regions;  // by id
-    uint64_t failed_closed = 0;    // connections closed because their queue pair had failed
+    std::map<uint32_t, unsigned> temporary_regions;  // by id: rounds of the Tidier without a connection
+    uint64_t failed_closed = 0;                      // connections closed because their queue pair had failed
     uint64_t vanished_closed = 0;  // connections closed because the port's other end had gone
     std::unique_ptr<ControlQueue> queue;
     std::unique_ptr<NodeService> node;

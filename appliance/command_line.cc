@@ -13,8 +13,10 @@ constexpr const char* kExamples = R"(Examples:
   lagand                                        with /etc/lagan/lagand.toml
   lagand --config demo.toml --check-config      only look the configuration over
   lagand --config demo.toml --set memory.size=4GiB --set port.local0.mtu=1500
+  lagand --config demo.toml --empty-arena       give up the regions of an arena that cannot be opened
+  lagand --config demo.toml --rescue /dev/shm/lagan-appliance
 
-SIGTERM and SIGINT close all connections and end it with status 0. Status 1: it could not start or go on; 2: the
+Regions are kept when lagand ends, in whatever way; the next lagand serves them again. SIGTERM and SIGINT close all connections and end it with status 0. Status 1: it could not start or go on; 2: the
 configuration is wrong. The configuration's keys are explained in config/lagand.toml.)";
 
 }  // namespace
@@ -28,6 +30,12 @@ std::optional<CommandLine> parse_command_line(int argc, char** argv, int& status
         ->type_name("FILE")
         ->capture_default_str();
     app.add_flag("--check-config", line.check_config, "say whether the configuration is good, and end");
+    auto* empty = app.add_flag("--empty-arena", line.empty_arena,
+                               "begin without regions: those that the arena holds are given up");
+    app.add_option("--rescue", line.rescue,
+                   "serve the arena of a dead lagand to be read, for recovery only; nothing in it changes")
+        ->type_name("DIRECTORY")
+        ->excludes(empty);
     app.add_option("--set", line.settings, "change one key of the configuration; may be given several times")
         ->type_name("KEY=VALUE")
         ->allow_extra_args(false);

@@ -11,6 +11,8 @@ namespace lagan::appliance {
 struct CommandLine {
     std::string config = "/etc/lagan/lagand.toml";
     bool check_config = false;
+    bool empty_arena = false;
+    std::string rescue;                 // the directory of a dead instance's arena; empty: none
     std::vector<std::string> settings;  // KEY=VALUE each
 };
 

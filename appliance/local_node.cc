@@ -88,7 +88,7 @@ RegionStatus LocalNode::status_of(const memory::Region& region) {
             .reserve_bytes = region.reserve_pages * memory::kPageBytes,
             .page_bytes = memory::kPageBytes,
             .present_pages = region.present.load(std::memory_order_relaxed),
-            .dirty_pages = region.active->count(),
+            .dirty_pages = region.dirty_pages(),
             .epoch = region.epoch,
             .data_rkey = region.data_rkey,
             .dirty_rkey = region.dirty_rkey,
@@ -108,11 +108,11 @@ RegionStatus LocalNode::region(const std::string& name) {
 
 RegionStatus LocalNode::create_region(const RegionSpec& spec) {
     try {
-        const memory::Region& region =
-            a_.regions->create(spec.name, spec.size_bytes, spec.reserve_bytes, spec.overcommit);
+        const memory::Region& region = a_.regions->create(spec.name, spec.size_bytes, spec.reserve_bytes,
+                                                          spec.overcommit, spec.temporary);
         spdlog::info("region {}: created, {}, {} reserved", region.name, format_size(region.size_bytes),
                      format_size(region.reserve_pages * memory::kPageBytes));
-        if (spec.temporary) a_.temporary_regions[region.id] = {};
+        if (spec.temporary) a_.temporary_regions[region.id] = 0;
         return status_of(region);
     } catch (const memory::RegionError& error) {
         throw ServiceError(kind_of(error.kind), error.what());

@@ -55,7 +55,8 @@ int main(int argc, char** argv) {
     const auto line = parse_command_line(argc, argv, status);
     if (!line) return status;
     try {
-        const Options options = load_options(line->config, line->settings);
+        Options options = load_options(line->config, line->settings);
+        options.start = {.empty_arena = line->empty_arena, .rescue = line->rescue};
         if (line->check_config) {
             std::printf("%s: good\n", line->config.c_str());
             return 0;

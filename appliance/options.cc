@@ -56,6 +56,8 @@ void read_memory(const toml::table& table, MemoryOptions& memory) {
     }
     if (!reader.is_auto("arena")) memory.arena = read_absolute_path(reader, "arena").value_or("");
     memory.huge_pages = reader.choice<HugePages>("huge_pages", kHugePages).value_or(memory.huge_pages);
+    memory.temporary_region_seconds = static_cast<uint32_t>(
+        reader.integer("temporary_region_seconds", 1, 86'400).value_or(memory.temporary_region_seconds));
     reader.refuse_unknown_keys();
 }
 

@@ -34,6 +34,14 @@ struct MemoryOptions {
         size_bytes;               // memory for pages; empty: "auto", three quarters of what is available
     std::filesystem::path arena;  // empty: "auto", hugetlbfs if it has room, else /dev/shm
     HugePages huge_pages = HugePages::automatic;
+    uint32_t temporary_region_seconds =
+        90;  // without a connection, after which a temporary region is deleted
+};
+
+// How the arena is opened: from the command line, not the file.
+struct StartOptions {
+    bool empty_arena = false;
+    std::filesystem::path rescue;  // a dead instance's arena, to be read only; empty: none
 };
 
 struct PollOptions {
@@ -73,6 +81,7 @@ struct Options {
     std::vector<PortOptions> ports;
     RdmaOptions rdma;
     LogOptions log;
+    StartOptions start;
 };
 
 // what() is ready to print: "FILE:LINE:COLUMN: KEY: what is wrong (what is allowed)".

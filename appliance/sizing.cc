@@ -46,7 +46,20 @@ uint64_t choose_size(const MemoryOptions& memory) {
 
 }  // namespace
 
+// An arena that holds regions is opened where it is, whatever room there is elsewhere.
+static std::optional<ArenaPlan> kept_arena(const Options& options) {
+    if (!options.start.rescue.empty()) return ArenaPlan{options.start.rescue, 0, "to be rescued"};
+    if (options.start.empty_arena) return {};
+    const auto directory = options.memory.arena.empty()
+                               ? memory::Arena::find_kept("lagan-" + options.node.name)
+                               : memory::Arena::kept_in(options.memory.arena);
+    if (!directory) return {};
+    return ArenaPlan{*directory, options.memory.size_bytes.value_or(0),
+                     "with the regions of an earlier lagand"};
+}
+
 ArenaPlan plan_arena(const Options& options) {
+    if (const auto kept = kept_arena(options)) return *kept;
     const MemoryOptions& memory = options.memory;
     const uint64_t bytes = memory.size_bytes.value_or(choose_size(memory));
     if (bytes == 0)

@@ -13,8 +13,8 @@ namespace lagan::appliance {
 
 struct ArenaPlan {
     std::filesystem::path directory;
-    uint64_t frame_bytes;
-    std::string reason;  // one line for the log
+    uint64_t frame_bytes;  // 0: what the arena that is there has
+    std::string reason;    // one line for the log
 };
 
 // Follows [memory]; "auto" is three quarters of what is available. Two appliances of different names on one

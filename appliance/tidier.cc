@@ -10,15 +10,13 @@ namespace lagan::appliance {
 using namespace std::chrono_literals;
 
 constexpr auto kTidyEvery = 1s;
-constexpr unsigned kRoundsWithout = 3;      // of a temporary region that has had a connection
-constexpr unsigned kRoundsUntilFirst = 60;  // of one that has had none
 
 Tidier::Tidier(Appliance& appliance) : a_(appliance), next_(Clock::now() + kTidyEvery) {
     a_.control_plane->connections().set_established_handler([this](const QpAttributes& attributes) {
         established_[attributes.qpn] = {.losses_before = losses_of(attributes.path.port_id)};
         // Said here: a connection can come and go between two rounds.
         const auto temporary = a_.temporary_regions.find(attributes.region_id);
-        if (temporary != a_.temporary_regions.end()) temporary->second.was_connected = true;
+        if (temporary != a_.temporary_regions.end()) temporary->second = 0;
     });
 }
 
@@ -98,7 +96,6 @@ void Tidier::delete_temporary_regions() {
     std::vector<std::string> gone;
     for (auto entry = a_.temporary_regions.begin(); entry != a_.temporary_regions.end();) {
         const uint32_t id = entry->first;
-        auto& state = entry->second;
         const memory::Region* region = a_.regions->find(id);
         if (region == nullptr) {
             entry = a_.temporary_regions.erase(entry);
@@ -106,8 +103,8 @@ void Tidier::delete_temporary_regions() {
         }
         bool connected = false;
         a_.qps->for_each([&](const Qp& qp) { connected |= qp.region_id == id; });
-        state.rounds_without = connected ? 0 : state.rounds_without + 1;
-        if (state.rounds_without >= (state.was_connected ? kRoundsWithout : kRoundsUntilFirst))
+        entry->second = connected ? 0 : entry->second + 1;
+        if (entry->second >= a_.options.memory.temporary_region_seconds)  // a round is a second
             gone.push_back(region->name);
         ++entry;
     }

@@ -58,7 +58,7 @@ struct FreeReply {
 static_assert(sizeof(FreeReply) == 24);
 
 // DIRTY_QUERY: what follows the header of a request.
-enum class DirtyQueryKind : uint8_t { counts = 0, ranges = 1 };
+enum class DirtyQueryKind : uint8_t { counts = 0, active_ranges = 1, drain_ranges = 2 };
 struct DirtyQuery {
     uint8_t kind;
     uint8_t reserved[7];
@@ -68,12 +68,14 @@ static_assert(sizeof(DirtyQuery) == 16);
 
 struct DirtyCounts {
     Header header;
-    be64 dirty_pages;
+    be64 dirty_pages;  // of both lists; a page in both counts twice
     be64 present_pages;
     be64 page_count;
-    be64 cut_number;
+    be64 cut_number;   // of the newest cut
+    be64 durable_cut;  // the newest one that is whole in the baseline
+    be64 drain_pages;  // of dirty_pages, those of the drain list
 };
-static_assert(sizeof(DirtyCounts) == 48);
+static_assert(sizeof(DirtyCounts) == 64);
 
 // Reply with ranges: DirtyRanges, then header.count × PageRange. next_cursor is the page to go on from, and
 // the region's page count when there are no more. A reply may hold no range and yet not be the end: ask on.

@@ -111,20 +111,23 @@ bool serve_free(Engine& engine, Qp& qp, memory::Region& region, const Message& m
 
 void send_dirty_counts(Engine& engine, Qp& qp, const memory::Region& region, const Message& message) {
     capsule::DirtyCounts reply{};
-    reply.dirty_pages = region.active->count();
+    reply.dirty_pages = region.dirty_pages();
     reply.present_pages = region.present.load(std::memory_order_relaxed);
     reply.page_count = region.page_count;
+    reply.cut_number = region.dirty->cut_number();
+    reply.durable_cut = region.dirty->durable_cut();
+    reply.drain_pages = region.dirty->drain().count();
     send_reply(engine, qp, message, Status::ok, reply, sizeof reply);
 }
 
-void send_dirty_ranges(Engine& engine, Qp& qp, const memory::Region& region, const Message& message,
+void send_dirty_ranges(Engine& engine, Qp& qp, const memory::DirtyList& list, const Message& message,
                        uint64_t cursor) {
     struct {
         capsule::DirtyRanges head;
         PageRange ranges[kMaxReplyRanges];
     } reply{};
     memory::DirtyList::Range found[kMaxReplyRanges];
-    const size_t count = region.active->ranges(cursor, found, kQueryWords);
+    const size_t count = list.ranges(cursor, found, kQueryWords);
     for (size_t i = 0; i < count; i++) {
         reply.ranges[i].first_page = static_cast<uint32_t>(found[i].first_page);
         reply.ranges[i].page_count = static_cast<uint32_t>(found[i].page_count);
@@ -140,12 +143,14 @@ void serve_dirty_query(Engine& engine, Qp& qp, const memory::Region& region, con
         return send_error(engine, qp, message, Status::bad_length);
     const auto& query = *reinterpret_cast<const capsule::DirtyQuery*>(message.data + sizeof(Header));
     const uint64_t cursor = query.cursor;
-    if (query.kind == static_cast<uint8_t>(capsule::DirtyQueryKind::counts))
-        return send_dirty_counts(engine, qp, region, message);
-    if (query.kind != static_cast<uint8_t>(capsule::DirtyQueryKind::ranges))
+    using Kind = capsule::DirtyQueryKind;
+    const auto kind = static_cast<Kind>(query.kind);
+    if (kind == Kind::counts) return send_dirty_counts(engine, qp, region, message);
+    if (kind != Kind::active_ranges && kind != Kind::drain_ranges)
         return send_error(engine, qp, message, Status::bad_argument);
     if (cursor > region.page_count) return send_error(engine, qp, message, Status::bad_range);
-    send_dirty_ranges(engine, qp, region, message, cursor);
+    const memory::DirtyList& list = kind == Kind::drain_ranges ? region.dirty->drain() : region.dirty->active();
+    send_dirty_ranges(engine, qp, list, message, cursor);
 }
 
 void serve_region_info(Engine& engine, Qp& qp, const memory::Region& region, const Message& message) {
@@ -158,9 +163,9 @@ void serve_region_info(Engine& engine, Qp& qp, const memory::Region& region, con
     reply.size_bytes = region.size_bytes;
     reply.reserve_bytes = region.reserve_pages * memory::kPageBytes;
     reply.present_pages = region.present.load(std::memory_order_relaxed);
-    reply.dirty_pages = region.active->count();
+    reply.dirty_pages = region.dirty_pages();
     reply.epoch = region.epoch;
-    reply.dirty_bytes = region.active->memory().size();
+    reply.dirty_bytes = region.dirty->memory().size();
     send_reply(engine, qp, message, Status::ok, reply, sizeof reply);
 }
 

@@ -85,7 +85,7 @@ class Lookahead {
             // What a READ copies is needed itself, else its CRCs.
             wanted_[count_++] = {entry, reth.va, reth.length <= kInlineBytes};
         } else {
-            memory->region->active->prefetch(reth.va / memory::kPageBytes);
+            memory->region->active().prefetch(reth.va / memory::kPageBytes);
             writes_++;
         }
     }

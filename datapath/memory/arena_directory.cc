@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -13,8 +14,7 @@
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
-
-#include "datapath/memory/arena_layout.h"
+#include <utility>
 
 namespace lagan::memory {
 
@@ -22,24 +22,32 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool is_arena_file(std::string_view name) {
-    if (name.ends_with(kNewSuffix)) name.remove_suffix(std::string_view(kNewSuffix).size());
-    if (name == kSuperblockFile || name == kFramesFile || name == kFrameMetaFile) return true;
+// "region-7.pages": 7 and ".pages"; any other name: nothing.
+std::optional<std::pair<uint32_t, std::string_view>> region_file_name(std::string_view name) {
     constexpr std::string_view kPrefix = "region-";
-    if (!name.starts_with(kPrefix)) return false;
+    if (!name.starts_with(kPrefix)) return {};
     name.remove_prefix(kPrefix.size());
     uint32_t id = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
     name.remove_prefix(static_cast<size_t>(end - name.data()));
-    return error == std::errc{} && (name == ".pages" || name == ".dirty" || name == ".record");
+    if (error != std::errc{} || (name != ".pages" && name != ".dirty" && name != ".record")) return {};
+    return {{id, name}};
 }
 
-bool valid_superblock(const fs::path& path) {
+bool is_arena_file(std::string_view name) {
+    if (name.ends_with(kNewSuffix)) name.remove_suffix(std::string_view(kNewSuffix).size());
+    return name == kSuperblockFile || name == kFramesFile || name == kFrameMetaFile || region_file_name(name);
+}
+
+Contents inspect_superblock(const fs::path& path, Superblock::Fixed& fixed) {
     const FileDescriptor file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    Superblock::Fixed fixed;
-    if (file.get() < 0 || pread(file.get(), &fixed, sizeof(fixed), 0) != static_cast<ssize_t>(sizeof(fixed)))
-        return false;
-    return fixed.magic == kSuperblockMagic && fixed.crc == layout_crc(fixed);
+    if (file.get() < 0 || pread(file.get(), &fixed, sizeof fixed, 0) != ssize_t{sizeof fixed} ||
+        fixed.magic != kSuperblockMagic)
+        return Contents::foreign;
+    // Magic and version lie where they lie in all versions.
+    if (fixed.version > kArenaVersion) return Contents::newer;
+    if (fixed.version < kArenaVersion) return Contents::older;
+    return fixed.crc == layout_crc(fixed) ? Contents::arena : Contents::damaged;
 }
 
 }  // namespace
@@ -87,7 +95,36 @@ Contents inspect_directory(const fs::path& directory) {
         empty = empty && (name == kLockFile || name == half_made);
     }
     if (empty) return Contents::empty;
-    return valid_superblock(directory / kSuperblockFile) ? Contents::arena : Contents::foreign;
+    Superblock::Fixed fixed;
+    return inspect_superblock(directory / kSuperblockFile, fixed);
+}
+
+std::optional<Superblock::Fixed> read_superblock(const fs::path& directory) {
+    Superblock::Fixed fixed;
+    if (inspect_superblock(directory / kSuperblockFile, fixed) != Contents::arena) return {};
+    return fixed;
+}
+
+std::vector<uint32_t> recorded_regions(const fs::path& directory) {
+    std::vector<uint32_t> ids;
+    for (const auto& entry : fs::directory_iterator(directory)) {
+        const std::string name = entry.path().filename();
+        const auto parsed = region_file_name(name);
+        if (parsed && parsed->second == ".record") ids.push_back(parsed->first);
+    }
+    std::sort(ids.begin(), ids.end());
+    return ids;
+}
+
+void remove_unrecorded(const fs::path& directory) {
+    const std::vector<uint32_t> recorded = recorded_regions(directory);
+    for (const auto& entry : fs::directory_iterator(directory)) {
+        const std::string name = entry.path().filename();
+        const bool half_made = name.ends_with(kNewSuffix) && is_arena_file(name);
+        const auto parsed = region_file_name(name);
+        if (half_made || (parsed && !std::binary_search(recorded.begin(), recorded.end(), parsed->first)))
+            fs::remove(entry.path());
+    }
 }
 
 void remove_arena_files(const fs::path& directory) {

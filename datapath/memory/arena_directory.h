@@ -4,8 +4,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "datapath/memory/arena_layout.h"
 #include "datapath/memory/mapped_file.h"
 
 namespace lagan::memory {
@@ -20,10 +23,22 @@ FileDescriptor lock_directory(const std::filesystem::path& directory);
 
 enum class Contents {
     empty,    // nothing but, at most, a lock and what a killed start left before its superblock
-    arena,    // a valid superblock
+    arena,    // a superblock of this version
+    damaged,  // a superblock whose checksum does not fit
+    older,    // a superblock of a version that this one cannot open any more
+    newer,    // ... or not yet
     foreign,  // anything else: never touched
 };
 Contents inspect_directory(const std::filesystem::path& directory);
+
+// What the superblock says, if the contents are an arena.
+std::optional<Superblock::Fixed> read_superblock(const std::filesystem::path& directory);
+
+// Ids of the regions whose record is there, good or not.
+std::vector<uint32_t> recorded_regions(const std::filesystem::path& directory);
+
+// Files of regions that were being made or destroyed when lagand was killed: they have no record.
+void remove_unrecorded(const std::filesystem::path& directory);
 
 // Unlinks the files that an arena consists of, the superblock last; leaves the lock and everything else
 // alone.

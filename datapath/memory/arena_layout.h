@@ -16,7 +16,7 @@ namespace lagan::memory {
 
 inline constexpr uint64_t kSuperblockMagic = 0x31524e4147414c00;  // "\0LAGANR1"
 inline constexpr uint64_t kRecordMagic = 0x31474e4147414c00;      // "\0LAGANG1"
-inline constexpr uint32_t kArenaVersion = 1;
+inline constexpr uint32_t kArenaVersion = 2;
 inline constexpr size_t kMaxRegionName = 63;
 
 struct Superblock {
@@ -47,8 +47,9 @@ struct RegionRecord {
     uint64_t epoch;
     uint32_t data_rkey;
     uint32_t dirty_rkey;
+    uint64_t uid;
     char name[kMaxRegionName + 1];  // padded with zeros
-    uint32_t reserved;
+    uint32_t temporary;             // 0 or 1
     uint32_t crc;
 };
 

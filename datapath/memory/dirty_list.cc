@@ -2,21 +2,18 @@
 #include "datapath/memory/dirty_list.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
-#include <stdexcept>
-#include <string>
 
 namespace lagan::memory {
 
 static_assert(std::endian::native == std::endian::little,
               "the dirty list is read over RDMA as little-endian memory");
 static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(std::atomic<uint64_t>) == 8);
-static_assert(sizeof(DirtyListHeader) <= kPageBytes);
 
 namespace {
 
-constexpr uint32_t kVersion = 1;
 constexpr uint64_t kPagesPerSummaryWord = 64ULL * kPagesPerSummaryBit;
 
 constexpr uint64_t divide_up(uint64_t value, uint64_t by) {
@@ -25,58 +22,22 @@ constexpr uint64_t divide_up(uint64_t value, uint64_t by) {
 constexpr uint64_t round_to_page(uint64_t bytes) {
     return divide_up(bytes, kPageBytes) * kPageBytes;
 }
-// Both bitmaps start on a page, so that a reader's transfers are aligned.
-constexpr uint64_t active_offset(uint64_t pages) {
-    return kPageBytes + round_to_page(divide_up(pages, kPagesPerSummaryWord) * 8);
-}
 
 }  // namespace
 
-uint64_t DirtyList::bytes_needed(uint64_t page_count) {
-    return active_offset(page_count) + round_to_page(divide_up(page_count, 64) * 8);
+uint64_t DirtyList::summary_bytes(uint64_t page_count) {
+    return round_to_page(divide_up(page_count, kPagesPerSummaryWord) * 8);
 }
 
-DirtyList::DirtyList(std::span<std::byte> memory, uint64_t region_id, uint64_t page_count, uint64_t epoch)
-    : memory_(memory), page_count_(page_count) {
-    if (page_count == 0 || page_count > kMaxRegionPages || memory.size() < bytes_needed(page_count) ||
-        reinterpret_cast<uintptr_t>(memory.data()) % alignof(DirtyListHeader) != 0)
-        throw std::runtime_error("dirty list of region " + std::to_string(region_id) + ": " +
-                                 std::to_string(memory.size()) + " bytes do not fit " +
-                                 std::to_string(page_count) + " pages");
-    memory_ = memory.first(bytes_needed(page_count));
-    summary_ = reinterpret_cast<std::atomic<uint64_t>*>(memory_.data() + kPageBytes);
-    active_ = reinterpret_cast<std::atomic<uint64_t>*>(memory_.data() + active_offset(page_count));
-    if (header().magic == 0) {
-        format(region_id, epoch);
-    } else {
-        check(region_id);
-        count_ = count_marks();
-        header().epoch.store(epoch, std::memory_order_release);
-    }
+uint64_t DirtyList::bitmap_bytes(uint64_t page_count) {
+    return round_to_page(divide_up(page_count, 64) * 8);
 }
 
-void DirtyList::format(uint64_t region_id, uint64_t epoch) {
-    DirtyListHeader& h = header();
-    h.version = kVersion;
-    h.page_bytes = kPageBytes;
-    h.region_id = region_id;
-    h.page_count = page_count_;
-    h.epoch.store(epoch, std::memory_order_relaxed);
-    h.cut_number.store(0, std::memory_order_relaxed);
-    h.summary_offset = kPageBytes;
-    h.active_offset = active_offset(page_count_);
-    // Last: a list with its magic is a whole one, also after a kill in the middle of this.
-    std::atomic_ref<uint64_t>(h.magic).store(kDirtyListMagic, std::memory_order_release);
-}
-
-void DirtyList::check(uint64_t region_id) const {
-    const auto& h = *reinterpret_cast<const DirtyListHeader*>(memory_.data());
-    if (h.magic == kDirtyListMagic && h.version == kVersion && h.page_bytes == kPageBytes &&
-        h.region_id == region_id && h.page_count == page_count_ && h.summary_offset == kPageBytes &&
-        h.active_offset == active_offset(page_count_))
-        return;
-    throw std::runtime_error("dirty list of region " + std::to_string(region_id) +
-                             ": the memory holds something else (magic, version, region or size differ)");
+DirtyList::DirtyList(std::byte* summary, std::byte* bitmap, uint64_t page_count)
+    : summary_(reinterpret_cast<std::atomic<uint64_t>*>(summary)),
+      bitmap_(reinterpret_cast<std::atomic<uint64_t>*>(bitmap)),
+      page_count_(page_count) {
+    count_ = count_marks();
 }
 
 void DirtyList::set(std::atomic<uint64_t>& word, uint64_t bit, uint64_t page) {
@@ -93,7 +54,7 @@ void DirtyList::set(std::atomic<uint64_t>& word, uint64_t bit, uint64_t page) {
 
 // The bitmap word that holds `page`: the bits from `page` on, none beyond the region's end.
 uint64_t DirtyList::word_at(uint64_t page) const {
-    uint64_t word = active_[page / 64].load(std::memory_order_acquire) & (~0ULL << (page % 64));
+    uint64_t word = bitmap_[page / 64].load(std::memory_order_acquire) & (~0ULL << (page % 64));
     const uint64_t end = page / 64 * 64 + 64;
     if (end > page_count_) word &= ~0ULL >> (end - page_count_);
     return word;
@@ -124,6 +85,29 @@ uint64_t DirtyList::count_marks() const {
             total += static_cast<uint64_t>(std::popcount(word_at(page)));
     }
     return total;
+}
+
+void DirtyList::add(const DirtyList& other) {
+    std::array<Range, 64> found;
+    for (uint64_t cursor = 0; cursor < page_count_;) {
+        const size_t count = other.ranges(cursor, found, std::numeric_limits<uint32_t>::max());
+        for (const Range& range : std::span(found).first(count))
+            for (uint64_t page = range.first_page; page < range.first_page + range.page_count; ++page)
+                mark(page);
+    }
+}
+
+// Bits before their summary: a list cut off in the middle of this still names whatever is marked.
+void DirtyList::clear() {
+    uint32_t budget = std::numeric_limits<uint32_t>::max();
+    for (uint64_t page = next_candidate(0, budget); page < page_count_; page = next_candidate(page, budget)) {
+        const uint64_t group = page / kPagesPerSummaryBit;
+        const uint64_t end = std::min(page_count_, (group + 1) * kPagesPerSummaryBit);
+        for (; page < end; page = page / 64 * 64 + 64)
+            bitmap_[page / 64].store(0, std::memory_order_relaxed);
+        summary_[group / 64].fetch_and(~(1ULL << (group % 64)), std::memory_order_release);
+    }
+    count_.store(0, std::memory_order_relaxed);
 }
 
 size_t DirtyList::ranges(uint64_t& cursor, std::span<Range> out, uint32_t word_budget) const {

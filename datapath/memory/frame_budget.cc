@@ -3,22 +3,34 @@
 
 namespace lagan::memory {
 
-FrameBudget::FrameBudget(uint64_t usable_frames) : usable_(usable_frames), unclaimed_(usable_frames) {}
+FrameBudget::FrameBudget(uint64_t usable_frames, uint64_t cut_frames)
+    : usable_(usable_frames), cut_frames_(cut_frames), unclaimed_(usable_frames) {}
 
-bool FrameBudget::claim(uint64_t frames) {
+uint64_t FrameBudget::unclaimed() const {
+    const uint64_t left = unclaimed_.load(std::memory_order_relaxed);
+    return left > cut_frames_ ? left - cut_frames_ : 0;
+}
+
+bool FrameBudget::claim(uint64_t frames, uint64_t leave) {
     uint64_t left = unclaimed_.load(std::memory_order_relaxed);
     do {
-        if (left < frames) return false;
+        if (left < leave || left - leave < frames) return false;
     } while (!unclaimed_.compare_exchange_weak(left, left - frames, std::memory_order_relaxed));
     return true;
 }
 
 bool FrameBudget::reserve(uint64_t pages) {
-    return claim(pages);
+    return claim(pages, cut_frames_);
 }
 
 void FrameBudget::unreserve(uint64_t pages) {
     unclaimed_.fetch_add(pages, std::memory_order_relaxed);
+}
+
+bool FrameBudget::restore(Region& region, uint64_t pages) {
+    if (pages > region.reserve_pages && !claim(pages - region.reserve_pages, 0)) return false;
+    region.present.store(pages, std::memory_order_relaxed);
+    return true;
 }
 
 bool FrameBudget::take(Region& region) {
@@ -27,7 +39,7 @@ bool FrameBudget::take(Region& region) {
     uint64_t present = region.present.load(std::memory_order_relaxed);
     for (;;) {
         const bool above = present >= region.reserve_pages;
-        if (above && !claim(1)) return false;
+        if (above && !claim(1, cut_frames_)) return false;
         if (region.present.compare_exchange_weak(present, present + 1, std::memory_order_relaxed))
             return true;
         if (above) unreserve(1);

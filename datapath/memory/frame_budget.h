@@ -13,29 +13,38 @@ namespace lagan::memory {
 class FrameBudget {
   public:
     // `usable_frames`: the pool's capacity less the slack that in-flight reads, unpublished and retired
-    // frames take.
-    explicit FrameBudget(uint64_t usable_frames);
+    // frames take. `cut_frames` of them go to nobody but checkpoints; fewer than half.
+    explicit FrameBudget(uint64_t usable_frames, uint64_t cut_frames = 0);
 
     // Control thread: claims or gives back a region's reserve. False: not that much unclaimed (nothing
     // changes).
     bool reserve(uint64_t pages);
     void unreserve(uint64_t pages);
 
+    // Control thread, before lcores see the region: it holds `pages` already. False: there is not that much.
+    bool restore(Region& region, uint64_t pages);
+
     // Any lcore, before a page of `region` that is absent gets a frame, and after one became absent. take()
     // counts the page in region.present; false: neither reserve nor unclaimed frames are left (answer 0x63).
     bool take(Region& region);
     void give(Region& region);
 
-    uint64_t usable() const { return usable_; }
+    // Any thread: frames that a checkpoint holds beside those of the page tables (cut.h), out of its own and
+    // of what is unclaimed. False: nothing was taken.
+    bool take_for_cut(uint64_t frames) { return claim(frames, 0); }
+    void give_for_cut(uint64_t frames) { unreserve(frames); }
+
+    uint64_t usable() const { return usable_ - cut_frames_; }  // by regions
     // Neither reserved nor taken above reserves.
-    uint64_t unclaimed() const { return unclaimed_.load(std::memory_order_relaxed); }
+    uint64_t unclaimed() const;
 
   private:
-    bool claim(uint64_t frames);
+    bool claim(uint64_t frames, uint64_t leave);
 
     // Always: usable_ == unclaimed_ + sum of reserves + sum over regions of what they hold above their
-    // reserve.
+    // reserve + what checkpoints hold.
     uint64_t usable_;
+    uint64_t cut_frames_;
     std::atomic<uint64_t> unclaimed_;  // atomic
 };
 

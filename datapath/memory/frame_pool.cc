@@ -11,7 +11,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "datapath/memory/parallel.h"
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
 
 namespace lagan::memory {
 
@@ -58,7 +59,8 @@ void FramePool::RingMemory::operator()(rte_ring* ring) const {
     ::operator delete (ring, std::align_val_t{128});
 }
 
-FramePool::FramePool(std::span<std::byte> frames, std::span<FrameMeta> meta)
+FramePool::FramePool(std::span<std::byte> frames, std::span<FrameMeta> meta,
+                     std::span<const uint64_t> published)
     : frames_(frames.data()),
       meta_(meta.data()),
       capacity_(static_cast<uint32_t>(frames.size() / kPageBytes)) {
@@ -73,18 +75,22 @@ FramePool::FramePool(std::span<std::byte> frames, std::span<FrameMeta> meta)
     caches_ = std::make_unique<Cache[]>(RTE_MAX_LCORE);
     free_ring_.reset(make_free_ring(capacity_, lag));
 
-    parallel_slices(capacity_, 1U << 16, [this](size_t begin, size_t end) {
-        for (size_t i = begin; i < end; ++i) {
-            meta_[i] = FrameMeta{};
-            meta_[i].shinfo.free_cb = free_callback;
-            meta_[i].shinfo.fcb_opaque = this;
+    const auto is_published = [published](size_t frame) {
+        return !published.empty() && (published[frame / 64] >> (frame % 64) & 1) != 0;
+    };
+    tbb::parallel_for(tbb::blocked_range<size_t>(0, capacity_, 1U << 16), [&](const auto& slice) {
+        for (size_t i = slice.begin(); i < slice.end(); ++i) {
+            if (!is_published(i)) meta_[i] = FrameMeta{};
+            // The pointers were another process's, and so were the references of its packets.
+            meta_[i].shinfo = {.free_cb = free_callback, .fcb_opaque = this, .refcnt = 0};
+            if (is_published(i)) prepare_publication(static_cast<FrameIndex>(i));
         }
     });
     std::array<FrameIndex, kFillBatch> batch;
     for (uint32_t next = 0; next < capacity_;) {
         uint32_t n = 0;
-        while (n < batch.size() && next < capacity_)
-            batch[n++] = next++;
+        for (; n < batch.size() && next < capacity_; ++next)
+            if (!is_published(next)) batch[n++] = next;
         rte_ring_enqueue_bulk_elem(free_ring_.get(), batch.data(), sizeof(FrameIndex), n, nullptr);
     }
 }

@@ -50,9 +50,12 @@ class FramePool {
     static constexpr uint32_t kCacheFrames = 512;
 
     // The pool uses memory that somebody else maps (arena.h) and that outlives it: `frames` is 4 KiB aligned,
-    // `meta` has frames.size() / kPageBytes entries. All frames start free. Throws std::runtime_error when
-    // the sizes do not fit each other or the free ring cannot be made.
-    FramePool(std::span<std::byte> frames, std::span<FrameMeta> meta);
+    // `meta` has frames.size() / kPageBytes entries. Frames whose bit in `published` is set (an earlier
+    // process's, found by region_walk.h) keep owner and CRCs and start with kPublishedRefs references; all
+    // others start free. Empty: all are free. Throws std::runtime_error when the sizes do not fit each other
+    // or the free ring cannot be made.
+    FramePool(std::span<std::byte> frames, std::span<FrameMeta> meta,
+              std::span<const uint64_t> published = {});
     ~FramePool();
     FramePool(const FramePool&) = delete;
     FramePool& operator=(const FramePool&) = delete;
@@ -110,6 +113,13 @@ class FramePool {
     // Sets the count to kPublishedRefs; call before the page-table entry is stored.
     void prepare_publication(FrameIndex frame) {
         rte_mbuf_ext_refcnt_set(&meta_[frame].shinfo, kPublishedRefs);
+    }
+
+    // As many references again as a page table has: a checkpoint keeps the frame beside it, or instead of it.
+    // The caller is inside an RCU read-side section and has loaded the frame from a page table.
+    void add_publication(FrameIndex frame) {
+        std::atomic_ref<uint16_t>(meta_[frame].shinfo.refcnt)
+            .fetch_add(kPublishedRefs, std::memory_order_relaxed);
     }
 
     // Drops the page table's references after the grace period (RetireQueue does); frees if they were the

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -27,16 +28,25 @@ class FileDescriptor {
     int fd_ = -1;
 };
 
-// A new shared file mapping, zeroed; unmapped on destruction, the file stays. Move-only.
+// A shared file mapping; unmapped on destruction, the file stays. Move-only.
 //
 // The memory is committed and mapped before the constructor returns: a file system that fills up later cannot
 // turn a store into SIGBUS, and the poll loop takes no page faults.
 class MappedFile {
   public:
+    // Called by several threads, after each part of the memory that is committed.
+    using Progress = std::function<void(uint64_t bytes_done, uint64_t bytes)>;
+
     MappedFile() = default;
     // Creates `path` (which must not exist) with `bytes` rounded up to the file system's page, mode 0600.
     // Throws std::system_error naming the file; then there is no file.
-    MappedFile(const std::filesystem::path& path, uint64_t bytes);
+    MappedFile(const std::filesystem::path& path, uint64_t bytes, const Progress& progress = {});
+    // Maps a file that is there and has at least `bytes` (its size is rounded up as above). Read-only
+    // mappings are not populated. Throws std::system_error naming the file; std::runtime_error when it is too
+    // short.
+    enum class Access { read_only, read_write };
+    static MappedFile open(const std::filesystem::path& path, uint64_t bytes, Access access,
+                           const Progress& progress = {});
     ~MappedFile();
     MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
     MappedFile& operator=(MappedFile&& other) noexcept {

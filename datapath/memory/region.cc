@@ -6,6 +6,34 @@
 
 namespace lagan::memory {
 
+// Before the page changes: its mark, and what a checkpoint wants of it.
+static void before_change(Region& region, uint64_t page) {
+    const Phase& phase = *region.phase.load(std::memory_order_acquire);
+    phase.active->mark(page);
+    if (phase.cut != nullptr) [[unlikely]]
+        phase.cut->keep(region.page_table[page], page);
+}
+
+// The bit follows the entry. Another lcore may change both at the same moment: whoever comes last looks
+// again.
+static void note_presence(Region& region, uint64_t page) {
+    std::atomic<uint64_t>& word = region.dirty->present()[page / 64];
+    const uint64_t bit = 1ULL << (page % 64);
+    bool present;
+    do {
+        present = region.page_table[page].load() != kAbsent;
+        if (present) {
+            word.fetch_or(bit);
+        } else {
+            word.fetch_and(~bit);
+        }
+    } while (present != (region.page_table[page].load() != kAbsent));
+}
+
+static void retire_entry(RetireQueue& retire, Pte entry) {
+    if (pte_frame(entry) != kNoFrame) retire.retire(pte_frame(entry));
+}
+
 PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire, FrameBudget& budget,
                            uint64_t page, FrameIndex frame, Pte& expected) {
     const bool was_absent = expected == kAbsent;
@@ -15,7 +43,7 @@ PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire,
     meta.region_id = region.id;
     meta.page = static_cast<uint32_t>(page);
     pool.prepare_publication(frame);
-    region.active->mark(page);
+    before_change(region, page);
 
     const Pte before = expected;
     if (!region.page_table[page].compare_exchange_strong(expected, make_pte(frame), std::memory_order_acq_rel,
@@ -23,17 +51,24 @@ PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire,
         if (was_absent) budget.give(region);
         return PublishResult::changed;
     }
-    if (!was_absent) retire.retire(pte_frame(before));
+    if (was_absent) {
+        note_presence(region, page);
+    } else {
+        retire_entry(retire, before);
+    }
     return PublishResult::published;
 }
 
 bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64_t page) {
     std::atomic<Pte>& entry = region.page_table[page];
-    if (entry.load(std::memory_order_relaxed) == kAbsent) return false;
-    region.active->mark(page);
-    const Pte before = entry.exchange(kAbsent, std::memory_order_acq_rel);
-    if (before == kAbsent) return false;  // another lcore cleared it in between
-    retire.retire(pte_frame(before));
+    Pte before = entry.load(std::memory_order_acquire);
+    do {
+        if (before == kAbsent) return false;
+        before_change(region, page);
+    } while (!entry.compare_exchange_strong(before, kAbsent, std::memory_order_acq_rel,
+                                            std::memory_order_acquire));
+    note_presence(region, page);
+    retire_entry(retire, before);
     budget.give(region);
     return true;
 }

@@ -6,22 +6,30 @@
 #include <cstdint>
 #include <string>
 
-#include "datapath/memory/dirty_list.h"
+#include "datapath/memory/cut.h"
+#include "datapath/memory/dirty_memory.h"
 #include "datapath/memory/frame_pool.h"
 
 namespace lagan::memory {
 
-// Page-table entry, 8 bytes in the arena: 0 absent, else frame index + 1 in the low 32 bits and flags above.
-using Pte = uint64_t;
+// Page-table entry (Pte), 8 bytes in the arena: 0 absent, else frame index + 1 in the low 32 bits and flags
+// above.
 inline constexpr Pte kAbsent = 0;
-inline constexpr Pte kPtePoisoned =
-    1ULL << 63;  // the frame failed its CRC: reads are refused until the next store
+inline constexpr Pte kPtePoisoned = 1ULL << 63;  // the frame failed its CRC, or (no frame) the entry was
+                                                 // damaged: reads are refused until the next store
 constexpr Pte make_pte(FrameIndex frame) {
     return static_cast<Pte>(frame) + 1;
 }
 constexpr FrameIndex pte_frame(Pte pte) {
     return static_cast<FrameIndex>((pte & 0xffffffff) - 1);
 }
+
+// What a store or free does beside changing the page. Read anew for every page that changes: so a store that
+// was sent after another one's acknowledgement can never lie before a cut that the other lies behind.
+struct Phase {
+    DirtyList* active;  // which list it marks
+    Cut* cut;           // what keeps the page's old frame; null: no checkpoint runs
+};
 
 // Everything the datapath needs of a region, behind stable pointers. Created and destroyed by the control
 // thread (region_table.h); page table and dirty list are shared by all lcores.
@@ -30,13 +38,20 @@ struct Region {
     uint64_t size_bytes;
     uint64_t page_count;
     uint64_t reserve_pages;            // frames it is sure of; == page_count unless overcommitted
+    uint64_t uid;                      // random: its identity in baselines and on other appliances
     uint64_t epoch;                    // control; constant while lcores see the region
     std::atomic<Pte>* page_table;      // atomic
-    DirtyList* active;                 // atomic bits
+    std::atomic<const Phase*> phase;   // rcu
+    DirtyMemory* dirty;                // both lists and the present bitmap
     uint32_t data_rkey;                // R_Key of the pages
     uint32_t dirty_rkey;               // R_Key of the dirty list memory
     std::atomic<uint64_t> present{0};  // atomic: pages that hold a frame
+    bool temporary;                    // control only: goes with its last connection
     std::string name;                  // control only
+
+    DirtyList& active() const { return *phase.load(std::memory_order_acquire)->active; }
+    // In both lists; a page that was changed before a cut and after it counts twice.
+    uint64_t dirty_pages() const { return dirty->active().count() + dirty->drain().count(); }
 };
 
 // All functions below: any lcore, inside an RCU read-side section, O(1). The caller has checked retire.room()

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "datapath/memory/region_table.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <new>
@@ -17,11 +20,21 @@ using Kind = RegionError::Kind;
 static_assert(sizeof(Pte) == 8 && sizeof(std::atomic<Pte>) == 8 && std::atomic<Pte>::is_always_lock_free);
 
 // A region and the memory behind its pointers.
-struct RegionTable::Entry {
-    MappedFile page_table;
-    MappedFile dirty_memory;
-    std::unique_ptr<DirtyList> active;
-    Region region{};
+struct RegionTable::Entry : Region {
+    MappedFile page_table_file;
+    std::unique_ptr<std::atomic<Pte>[]> page_table_copy;  // in place of the file, in an arena opened to look
+    MappedFile dirty_file;
+    std::unique_ptr<DirtyMemory> lists;
+    std::unique_ptr<Cut> cut;  // while a checkpoint runs
+    // What Region::phase points to, in turn: one of them is constant while lcores see it.
+    std::array<Phase, 2> phases{};
+
+    Entry() : Region{} {}
+    void show_phase(Cut* with) {
+        Phase& next = phase.load() == phases.data() ? phases[1] : phases[0];
+        next = {.active = &lists->active(), .cut = with};
+        phase.store(&next, std::memory_order_release);
+    }
 };
 
 namespace {
@@ -51,6 +64,13 @@ void check_name(std::string_view name) {
             "region name: 1 to 63 of letters, digits, '.', '_' and '-', not starting with '.' or '-'");
 }
 
+uint64_t random_uid() {
+    uint64_t uid = 0;
+    while (uid == 0)
+        if (getrandom(&uid, sizeof uid, 0) != sizeof uid) uid = 0;
+    return uid;
+}
+
 uint64_t pages_of(uint64_t bytes) {
     return bytes / kPageBytes + (bytes % kPageBytes != 0 ? 1 : 0);
 }
@@ -74,6 +94,8 @@ void write_record(const Region& region, const fs::path& path) {
     record.epoch = region.epoch;
     record.data_rkey = region.data_rkey;
     record.dirty_rkey = region.dirty_rkey;
+    record.uid = region.uid;
+    record.temporary = region.temporary ? 1 : 0;
     std::memcpy(record.name, region.name.data(), region.name.size());
     record.crc = layout_crc(record);
     const fs::path path_new = path.string() + kNewSuffix;
@@ -85,13 +107,17 @@ void write_record(const Region& region, const fs::path& path) {
 }  // namespace
 
 RegionTable::RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu,
-                         uint64_t slack_frames)
-    : arena_(arena), pool_(pool), rkeys_(rkeys), rcu_(rcu), budget_(usable_frames(pool, slack_frames)) {}
+                         uint64_t slack_frames, uint64_t cut_frames)
+    : arena_(arena),
+      pool_(pool),
+      rkeys_(rkeys),
+      rcu_(rcu),
+      budget_(usable_frames(pool, slack_frames + cut_frames) + cut_frames, cut_frames) {}
 
 RegionTable::~RegionTable() = default;
 
 Region& RegionTable::create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes,
-                            bool overcommit) {
+                            bool overcommit, bool temporary) {
     check_name(name);
     if (size_bytes == 0 || size_bytes > kMaxRegionPages * kPageBytes)
         throw RegionError(Kind::invalid, "region size: 1 byte to 16 TiB");
@@ -106,47 +132,32 @@ Region& RegionTable::create(std::string_view name, uint64_t size_bytes, uint64_t
     try {
         // Grown first, so that nothing can fail once the region exists.
         entries_.reserve(entries_.size() + 1);
-        entries_.push_back(make_entry(name, page_count, reserve_pages));
+        entries_.push_back(make_entry(name, page_count, reserve_pages, temporary));
     } catch (const std::exception& error) {
         budget_.unreserve(reserve_pages);
         throw RegionError(Kind::no_room, "region " + std::string(name) + ": " + error.what());
     }
-    return entries_.back()->region;
+    return *entries_.back();
 }
 
 std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(std::string_view name, uint64_t page_count,
-                                                            uint64_t reserve_pages) {
+                                                            uint64_t reserve_pages, bool temporary) {
     auto entry = std::make_unique<Entry>();
-    Region& region = entry->region;
+    Region& region = *entry;
     region.id = arena_.take_region_id();
     region.size_bytes = page_count * kPageBytes;
     region.page_count = page_count;
     region.reserve_pages = reserve_pages;
+    region.uid = random_uid();
     region.epoch = 1;
+    region.temporary = temporary;
     region.name = name;
     try {
-        entry->page_table =
+        entry->page_table_file =
             MappedFile(arena_.directory() / region_file(region.id, kPages), page_count * sizeof(Pte));
-        region.page_table = reinterpret_cast<std::atomic<Pte>*>(entry->page_table.bytes().data());
-        entry->dirty_memory = MappedFile(arena_.directory() / region_file(region.id, kDirty),
-                                         DirtyList::bytes_needed(page_count));
-        entry->active =
-            std::make_unique<DirtyList>(entry->dirty_memory.bytes(), region.id, page_count, region.epoch);
-        region.active = entry->active.get();
-        region.data_rkey = rkeys_.add({.kind = MemoryRegion::Kind::paged,
-                                       .access = kAccessRead | kAccessWrite,
-                                       .rkey = 0,
-                                       .region_id = region.id,
-                                       .length = region.size_bytes,
-                                       .region = &region,
-                                       .base = nullptr});
-        region.dirty_rkey = rkeys_.add({.kind = MemoryRegion::Kind::flat,
-                                        .access = kAccessRead,
-                                        .rkey = 0,
-                                        .region_id = region.id,
-                                        .length = DirtyList::bytes_needed(page_count),
-                                        .region = nullptr,
-                                        .base = entry->dirty_memory.bytes().data()});
+        entry->dirty_file = MappedFile(arena_.directory() / region_file(region.id, kDirty),
+                                       DirtyMemory::bytes_needed(page_count));
+        connect_memory(*entry);
         write_record(region, arena_.directory() / region_file(region.id, kRecord));
     } catch (...) {
         remove_files(region);
@@ -156,35 +167,115 @@ std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(std::string_view nam
     return entry;
 }
 
+// From files and numbers to what lcores use. R_Keys that are not known yet are chosen.
+void RegionTable::connect_memory(Entry& entry) {
+    Region& region = entry;
+    region.page_table = entry.page_table_copy
+                            ? entry.page_table_copy.get()
+                            : reinterpret_cast<std::atomic<Pte>*>(entry.page_table_file.bytes().data());
+    entry.lists = std::make_unique<DirtyMemory>(
+        entry.dirty_file.bytes(),
+        DirtyMemory::Identity{region.id, region.uid, region.page_count, region.epoch});
+    region.dirty = entry.lists.get();
+    entry.show_phase(nullptr);
+    const auto access = static_cast<uint8_t>(arena_.read_only() ? kAccessRead : kAccessRead | kAccessWrite);
+    region.data_rkey = rkeys_.add({.kind = MemoryRegion::Kind::paged,
+                                   .access = access,
+                                   .rkey = 0,
+                                   .region_id = region.id,
+                                   .length = region.size_bytes,
+                                   .region = &region,
+                                   .base = nullptr},
+                                  region.data_rkey);
+    region.dirty_rkey = rkeys_.add({.kind = MemoryRegion::Kind::flat,
+                                    .access = kAccessRead,
+                                    .rkey = 0,
+                                    .region_id = region.id,
+                                    .length = entry.lists->memory().size(),
+                                    .region = nullptr,
+                                    .base = entry.lists->memory().data()},
+                                   region.dirty_rkey);
+}
+
+void RegionTable::adopt(std::vector<FoundRegion> found) {
+    for (FoundRegion& one : found) {
+        auto entry = std::make_unique<Entry>();
+        Region& region = *entry;
+        region.id = one.record.region_id;
+        region.size_bytes = one.record.size_bytes;
+        region.page_count = one.record.size_bytes / kPageBytes;
+        region.reserve_pages = one.record.reserve_pages;
+        region.uid = one.record.uid;
+        region.epoch = one.record.epoch;
+        region.data_rkey = one.record.data_rkey;
+        region.dirty_rkey = one.record.dirty_rkey;
+        region.temporary = one.record.temporary != 0;
+        region.name = one.record.name;
+        if (!budget_.reserve(region.reserve_pages) || !budget_.restore(region, one.present_pages))
+            throw std::runtime_error(
+                "arena: no room for region " + region.name +
+                " any more: more lcores, queue pairs or ports keep more memory back now; "
+                "configure as before");
+        entry->page_table_file = std::move(one.page_table_file);
+        entry->page_table_copy = std::move(one.page_table_copy);
+        entry->dirty_file = std::move(one.dirty_file);
+        connect_memory(*entry);
+        entries_.push_back(std::move(entry));
+    }
+}
+
 Region* RegionTable::find(std::string_view name) {
     for (const auto& entry : entries_)
-        if (entry->region.name == name) return &entry->region;
+        if (entry->name == name) return entry.get();
     return nullptr;
 }
 
 Region* RegionTable::find(uint32_t id) {
     for (const auto& entry : entries_)
-        if (entry->region.id == id) return &entry->region;
+        if (entry->id == id) return entry.get();
     return nullptr;
 }
 
 std::vector<Region*> RegionTable::list() {
     std::vector<Region*> regions;
     for (const auto& entry : entries_)
-        regions.push_back(&entry->region);
+        regions.push_back(entry.get());
     return regions;
 }
 
 void RegionTable::destroy(Region& region) {
-    const auto entry =
-        std::find_if(entries_.begin(), entries_.end(), [&](const auto& e) { return &e->region == &region; });
-    if (entry == entries_.end()) throw RegionError(Kind::not_found, "no such region");
+    if (find(region.id) != &region) throw RegionError(Kind::not_found, "no such region");
     // Files first: a kill from here on must not leave a record whose frames are another region's by then.
     remove_files(region);
     remove_rkeys(region);
     free_frames(region);
     budget_.unreserve(region.reserve_pages);
-    entries_.erase(entry);
+    std::erase_if(entries_, [&](const auto& entry) { return entry.get() == &region; });
+}
+
+Cut& RegionTable::begin_cut(Region& region, uint32_t frames_in_flight) {
+    auto& entry = static_cast<Entry&>(region);
+    // What is active now will drain.
+    entry.cut =
+        std::make_unique<Cut>(pool_, budget_, entry.lists->active(), region.page_count, frames_in_flight);
+    entry.lists->begin_cut();
+    entry.show_phase(entry.cut.get());
+    rte_rcu_qsbr_synchronize(rcu_, RTE_QSBR_THRID_INVALID);
+    return *entry.cut;
+}
+
+void RegionTable::end_cut(Region& region, CutEnd how) {
+    auto& entry = static_cast<Entry&>(region);
+    entry.show_phase(nullptr);
+    rte_rcu_qsbr_synchronize(rcu_, RTE_QSBR_THRID_INVALID);
+    entry.cut.reset();
+    DirtyMemory& dirty = *entry.lists;
+    if (how == CutEnd::durable) {
+        dirty.set_durable(dirty.cut_number());
+    } else {
+        dirty.active().add(dirty.drain());
+    }
+    dirty.drain().clear();
 }
 
 void RegionTable::remove_rkeys(Region& region) {
@@ -200,7 +291,7 @@ void RegionTable::free_frames(Region& region) {
          ++page) {
         const Pte entry = region.page_table[page].exchange(kAbsent, std::memory_order_acq_rel);
         if (entry == kAbsent) continue;
-        pool_.drop_publication(pte_frame(entry));
+        if (pte_frame(entry) != kNoFrame) pool_.drop_publication(pte_frame(entry));
         budget_.give(region);
     }
 }

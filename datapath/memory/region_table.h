@@ -14,6 +14,7 @@
 #include "datapath/memory/arena.h"
 #include "datapath/memory/frame_budget.h"
 #include "datapath/memory/region.h"
+#include "datapath/memory/region_walk.h"
 #include "datapath/memory/rkey_table.h"
 
 namespace lagan::memory {
@@ -27,19 +28,26 @@ struct RegionError : std::runtime_error {
 class RegionTable {
   public:
     // `slack_frames`: what in-flight READs, unpublished and retired frames may take at most; the frames that
-    // idle lcores' caches may hold back (FramePool::slack_frames) are added to it here. Everything outlives
-    // the table. Throws std::runtime_error when the slack leaves nothing.
-    RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu, uint64_t slack_frames);
+    // idle lcores' caches may hold back (FramePool::slack_frames) are added to it here. `cut_frames`: kept
+    // for checkpoints. Everything outlives the table. Throws std::runtime_error when the slack leaves
+    // nothing.
+    RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu, uint64_t slack_frames,
+                uint64_t cut_frames = 0);
     // No lcore runs any more. The regions' files stay in the arena.
     ~RegionTable();
     RegionTable(const RegionTable&) = delete;
     RegionTable& operator=(const RegionTable&) = delete;
 
+    // Takes the regions over that were found in the arena, with their R_Keys; before lcores run. Throws
+    // std::runtime_error when their reserves do not fit any more.
+    void adopt(std::vector<FoundRegion> found);
+
     // size is rounded up to a whole page, 1 to kMaxRegionPages. Without overcommit the reserve is the whole
     // size: reserve_bytes is 0 or not less. With overcommit it is what is asked for, down to 0. Page table
     // and dirty list (size / 500) are committed at once. Throws RegionError; on a throw nothing is left
     // behind. Names: 1 to 63 of [A-Za-z0-9._-], not starting with a dot or dash.
-    Region& create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes, bool overcommit);
+    Region& create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes, bool overcommit,
+                   bool temporary = false);
     // Null when there is none.
     Region* find(std::string_view name);
     Region* find(uint32_t id);
@@ -52,10 +60,22 @@ class RegionTable {
 
     FrameBudget& budget() { return budget_; }
 
+    // A checkpoint's thread, one per region, while the region exists; not an online RCU reader. From
+    // begin_cut() on, the drain list is what was dirty, and the Cut has its pages as they were: when this
+    // returns, all lcores mark the other list. The drain list must be empty. Throws std::runtime_error when
+    // there is no memory.
+    Cut& begin_cut(Region& region, uint32_t frames_in_flight);
+    // The cut goes. Durable: its pages are in the baseline, and clean if nothing has changed them since. Else
+    // they are dirty as before.
+    enum class CutEnd { durable, given_up };
+    void end_cut(Region& region, CutEnd how);
+
   private:
     struct Entry;
 
-    std::unique_ptr<Entry> make_entry(std::string_view name, uint64_t page_count, uint64_t reserve_pages);
+    std::unique_ptr<Entry> make_entry(std::string_view name, uint64_t page_count, uint64_t reserve_pages,
+                                      bool temporary);
+    void connect_memory(Entry& entry);
     void remove_rkeys(Region& region);
     void free_frames(Region& region);
     void remove_files(const Region& region) noexcept;

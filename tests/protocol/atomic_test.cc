@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(values_on_paged_memory) {
     Fixture f({.psn = 0xfffffe});
     f.expect_original(f.peer.exchange(f.peer.fetch_add(8, 5)), 0, 0xfffffe, 1);
     BOOST_TEST(f.word(8) == 5U);
-    BOOST_TEST(f.region.active->is_marked(0));
+    BOOST_TEST(f.region.active().is_marked(0));
     f.expect_original(f.peer.exchange(f.peer.fetch_add(8, ~0ULL)), 5, 0xffffff, 2);
     f.expect_original(f.peer.exchange(f.peer.compare_swap(8, 4, 0x0123456789abcdef)), 4, 0, 3);
     f.expect_original(f.peer.exchange(f.peer.compare_swap(8, 4, 9)), 0x0123456789abcdef, 1, 4);

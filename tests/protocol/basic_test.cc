@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(free_makes_pages_absent_and_dirty) {
     BOOST_TEST(freed.header.opcode == 0x81);
     BOOST_TEST(freed.freed_pages == 8U);
     BOOST_TEST(region.present == 8U);
-    BOOST_TEST(region.active->is_marked(0));
+    BOOST_TEST(region.active().is_marked(0));
 
     std::vector<uint8_t> in(kPageBytes, 0xff);
     BOOST_REQUIRE(link.read(pair, region.data_rkey, 0, in.data(), kPageBytes) == WorkStatus::success);

@@ -232,7 +232,7 @@ BOOST_AUTO_TEST_CASE(region_info_tells_how_to_reach_it) {
     BOOST_TEST(info.reserve_bytes == kRegionBytes);
     BOOST_TEST(info.present_pages == 3U);
     BOOST_TEST(info.dirty_pages == 3U);
-    BOOST_TEST(info.dirty_bytes == f.region.active->memory().size());
+    BOOST_TEST(info.dirty_bytes == f.region.dirty->memory().size());
 }
 
 BOOST_AUTO_TEST_CASE(capsules_about_a_region_that_has_gone) {

@@ -79,7 +79,7 @@ void check_memory(Loopback& link, const memory::Region& region, const Model& com
     if (wrong != actual.end())
         BOOST_FAIL("byte " << wrong - actual.begin() << " is " << int(*wrong) << ", not " << int(*right));
     for (uint64_t page = 0; page < region.page_count; page++)
-        BOOST_REQUIRE_MESSAGE(!committed.changed(page) || region.active->is_marked(page),
+        BOOST_REQUIRE_MESSAGE(!committed.changed(page) || region.active().is_marked(page),
                               "page " << page << " has changed and is not in the dirty list");
     BOOST_TEST(region.present == test::present_pages(region));
     BOOST_TEST(link.frames_in_use() == test::present_pages(region));

@@ -245,7 +245,7 @@ BOOST_AUTO_TEST_CASE(the_dirty_list_can_be_read_and_not_written) {
     Request read = other.read(0, 4096);
     read.reth.rkey = f.region.dirty_rkey;
     BOOST_TEST(other.exchange(read).at(0).payload.size() == 4096U);
-    read = other.read(f.region.active->memory().size() - 8, 9);
+    read = other.read(f.region.dirty->memory().size() - 8, 9);
     read.reth.rkey = f.region.dirty_rkey;
     f.expect(other.exchange(read), kAccess, 1, 1);
 }

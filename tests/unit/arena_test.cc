@@ -12,7 +12,6 @@
 #include "datapath/memory/arena_directory.h"
 #include "datapath/memory/arena_layout.h"
 #include "datapath/memory/file_room.h"
-#include "datapath/memory/parallel.h"
 
 using namespace lagan::memory;
 namespace fs = std::filesystem;
@@ -20,6 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint64_t kMiB = 1U << 20;
+using Start = Arena::Start;
 
 // A directory of our own on tmpfs, gone at the end.
 struct Scratch {
@@ -86,21 +86,93 @@ BOOST_AUTO_TEST_CASE(the_files_are_the_memory_and_outlive_the_arena) {
     BOOST_TEST(fixed.crc == layout_crc(fixed));
 }
 
-BOOST_AUTO_TEST_CASE(a_reset_start_is_empty_and_can_be_refused) {
+BOOST_AUTO_TEST_CASE(a_start_keeps_what_is_there_or_begins_empty) {
     const Scratch scratch;
     const fs::path directory = scratch.path / "a";
+    uint64_t instance = 0;
     {
-        Arena arena({directory, kMiB});
+        Arena arena({directory, kMiB, Start::keep});
+        BOOST_TEST(!arena.reopened());
         arena.frames().front() = std::byte{1};
-        arena.take_region_id();
+        BOOST_TEST(arena.take_region_id() == 1U);
+        instance = arena.instance();
     }
-    std::ofstream(directory / region_file(1, "pages")) << "old";
-    BOOST_TEST(contains(message_of({directory, kMiB, false}), "reset is off"));
-    BOOST_TEST(fs::exists(directory / region_file(1, "pages")));
-    Arena arena({directory, 2 * kMiB});
+    for (const char* kind : {"pages", "dirty", "record"})
+        std::ofstream(directory / region_file(1, kind)) << "a region's";
+    std::ofstream(directory / region_file(2, "pages")) << "was being made";
+    std::ofstream(directory / (region_file(2, "record") + kNewSuffix)) << "was being made";
+    for (const uint64_t size : {kMiB, uint64_t{0}}) {
+        Arena arena({directory, size, Start::keep});
+        BOOST_TEST(arena.reopened());
+        BOOST_TEST((arena.frames().front() == std::byte{1}));
+        BOOST_TEST(arena.instance() == instance);
+        BOOST_TEST(arena.take_region_id() == (size == 0 ? 3U : 2U));
+        BOOST_TEST(fs::exists(directory / region_file(1, "pages")));
+        BOOST_TEST(!fs::exists(directory / region_file(2, "pages")));
+        BOOST_TEST(!fs::exists(directory / (region_file(2, "record") + kNewSuffix)));
+    }
+    BOOST_TEST((Arena::kept_in(directory) == directory));
+    // Another size: only what holds no region gives way.
+    BOOST_TEST(contains(message_of({directory, 2 * kMiB, Start::keep}), "set memory.size to 1048576"));
+    fs::remove(directory / region_file(1, "record"));
+    BOOST_TEST(!Arena::kept_in(directory));
+    {
+        Arena arena({directory, 2 * kMiB, Start::keep});
+        BOOST_TEST(!arena.reopened());
+        BOOST_TEST(arena.instance() != instance);
+        BOOST_TEST(!fs::exists(directory / region_file(1, "pages")));
+    }
+    std::ofstream(directory / region_file(1, "record")) << "a region's";
+    Arena arena({directory, kMiB, Start::empty});
     BOOST_TEST((arena.frames().front() == std::byte{0}));
     BOOST_TEST(arena.take_region_id() == 1U);
-    BOOST_TEST(!fs::exists(directory / region_file(1, "pages")));
+    BOOST_TEST(!fs::exists(directory / region_file(1, "record")));
+}
+
+BOOST_AUTO_TEST_CASE(an_arena_that_cannot_be_opened_says_why_and_stays) {
+    const Scratch scratch;
+    const fs::path directory = scratch.path / "a";
+    const fs::path superblock = directory / kSuperblockFile;
+    { Arena arena({directory, kMiB}); }
+    std::ofstream(directory / region_file(1, "record")) << "a region's";
+    const std::string good = read_file(superblock);
+    const auto with = [&](size_t at, const std::string& bytes) {
+        std::string changed = good;
+        changed.replace(at, bytes.size(), bytes);
+        std::ofstream(superblock, std::ios::binary) << changed;
+        const std::string message = message_of({directory, kMiB, Start::keep});
+        BOOST_TEST(contains(message, "--empty-arena"), message);
+        BOOST_TEST(fs::exists(directory / region_file(1, "record")));
+        return message;
+    };
+    BOOST_TEST(contains(with(8, std::string(1, '\3')), "newer lagand"));
+    BOOST_TEST(contains(with(8, std::string(1, '\1')), "older lagand"));
+    for (size_t at = 12; at < sizeof(Superblock::Fixed); ++at)
+        BOOST_TEST(
+            contains(with(at, std::string(1, static_cast<char>(good[at] ^ 4))), "superblock is damaged"));
+    std::ofstream(superblock, std::ios::binary) << good;
+    fs::resize_file(directory / kFramesFile, kMiB - kPageBytes);
+    BOOST_TEST(contains(message_of({directory, kMiB, Start::keep}), "missing or too short"));
+    fs::resize_file(directory / kFramesFile, kMiB);
+    BOOST_TEST(message_of({directory, kMiB, Start::keep}).empty());
+    BOOST_TEST(contains(message_of({scratch.path / "none", 0, Start::look}), "none"));
+}
+
+BOOST_AUTO_TEST_CASE(looking_changes_nothing) {
+    const Scratch scratch;
+    const fs::path directory = scratch.path / "a";
+    { Arena arena({directory, kMiB}); }
+    std::ofstream(directory / region_file(2, "pages")) << "was being made";
+    {
+        Arena arena({directory, 0, Start::look});
+        BOOST_TEST(arena.read_only());
+        BOOST_TEST(arena.frames().size() == kMiB);
+        arena.frame_meta()[0].page = 77;  // a copy
+        BOOST_TEST(contains(message_of({directory, kMiB, Start::keep}), "in use by another lagand"));
+    }
+    BOOST_TEST(fs::exists(directory / region_file(2, "pages")));
+    Arena arena({directory, kMiB, Start::keep});
+    BOOST_TEST(arena.frame_meta()[0].page == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(one_lagand_per_arena) {
@@ -124,11 +196,10 @@ BOOST_AUTO_TEST_CASE(foreign_files_are_never_touched) {
     BOOST_TEST(contains(message_of({scratch.path, kMiB}), "no Lagan superblock"));
     BOOST_TEST(read_file(scratch.path / "frames") == "precious");
     fs::remove(scratch.path / "frames");
-    // A superblock whose CRC does not fit is none.
+    // A superblock of other magic is none.
     { Arena arena({scratch.path, kMiB}); }
-    std::fstream(scratch.path / kSuperblockFile, std::ios::in | std::ios::out).seekp(16).put('x');
+    std::fstream(scratch.path / kSuperblockFile, std::ios::in | std::ios::out).seekp(1).put('x');
     BOOST_TEST(contains(message_of({scratch.path, kMiB}), "no Lagan superblock"));
-    std::fstream(scratch.path / kSuperblockFile, std::ios::in | std::ios::out).seekp(16).put('\0').put('\1');
     // With one, files of other names stay.
     { Arena arena({scratch.path / "b", kMiB}); }
     for (const char* name : {"region-1.pages.bak", "region-x.pages", "region-.pages", "frames2", "notes"})
@@ -222,22 +293,6 @@ BOOST_AUTO_TEST_CASE(a_mapped_file_is_new_or_an_error) {
     moved.bytes()[4095] = std::byte{1};
     file = std::move(moved);
     BOOST_TEST((file.bytes()[4095] == std::byte{1}));
-}
-
-BOOST_AUTO_TEST_CASE(parallel_slices_cover_everything_once) {
-    for (const size_t count : {0, 1, 9, 10, 11, 25, 1000}) {
-        std::vector<std::atomic<int>> hits(count);
-        parallel_slices(count, 10, [&](size_t begin, size_t end) {
-            for (size_t i = begin; i < end; ++i)
-                ++hits[i];
-        });
-        BOOST_TEST(std::all_of(hits.begin(), hits.end(), [](const auto& n) { return n == 1; }));
-    }
-    BOOST_CHECK_THROW(parallel_slices(100, 10,
-                                      [](size_t, size_t end) {
-                                          if (end == 100) throw std::runtime_error("x");
-                                      }),
-                      std::runtime_error);
 }
 
 // Runs where a hugetlbfs mount with 8 free pages is to be had (the first that is writable), else says that it

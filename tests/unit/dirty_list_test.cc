@@ -13,11 +13,13 @@ using namespace lagan::memory;
 
 namespace {
 
-uint64_t word(std::span<const std::byte> memory, uint64_t offset) {
-    uint64_t value;
-    std::memcpy(&value, memory.data() + offset, sizeof(value));
-    return value;
-}
+struct TestList {
+    explicit TestList(uint64_t pages)
+        : memory(DirtyList::summary_bytes(pages) + DirtyList::bitmap_bytes(pages)),
+          list(memory.bytes().data(), memory.bytes().data() + DirtyList::summary_bytes(pages), pages) {}
+    test::Memory memory;
+    DirtyList list;
+};
 
 // Every page that `ranges` names, from all calls until the end; checks order, bounds and progress.
 std::vector<bool> collect(const DirtyList& list, uint64_t page_count, size_t out_size, uint32_t word_budget) {
@@ -45,41 +47,13 @@ std::vector<bool> collect(const DirtyList& list, uint64_t page_count, size_t out
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(memory_layout_is_what_the_protocol_says) {
-    constexpr uint64_t kPages = 300'000;
-    test::Memory memory(DirtyList::bytes_needed(kPages));
-    BOOST_TEST(memory.bytes().size() == 4096U + 4096U + 40'960U);
-    DirtyList list(memory.bytes(), 0x1122334455ULL, kPages, 9);
-    const auto bytes = list.memory();
-    BOOST_TEST(word(bytes, 0) == 0x4c4147414e444c31U);
-    BOOST_TEST(word(bytes, 8) == (4096ULL << 32 | 1U));  // version, page bytes
-    BOOST_TEST(word(bytes, 16) == 0x1122334455U);
-    BOOST_TEST(word(bytes, 24) == kPages);
-    BOOST_TEST(word(bytes, 32) == 9U);     // epoch
-    BOOST_TEST(word(bytes, 40) == 0U);     // cut number
-    BOOST_TEST(word(bytes, 48) == 4096U);  // summary
-    BOOST_TEST(word(bytes, 56) == 8192U);  // active
-
-    list.mark(0);
-    list.mark(4095);
-    list.mark(4096);
-    list.mark(kPages - 1);
-    BOOST_TEST(word(bytes, 8192) == 1U);
-    BOOST_TEST(word(bytes, 8192 + 63 * 8) == 1ULL << 63);
-    BOOST_TEST(word(bytes, 8192 + 64 * 8) == 1U);
-    BOOST_TEST(word(bytes, 8192 + 4687 * 8) == 1ULL << 31);
-    BOOST_TEST(word(bytes, 4096) == 3U);
-    BOOST_TEST(word(bytes, 4096 + 8) == 1ULL << (73 - 64));
-    BOOST_TEST(list.count() == 4U);
-    BOOST_TEST(list.is_marked(4095));
-    BOOST_TEST(!list.is_marked(4094));
-}
-
 BOOST_AUTO_TEST_CASE(sizes_of_the_smallest_and_the_largest_region) {
-    BOOST_TEST(DirtyList::bytes_needed(1) == 3U * 4096U);
-    BOOST_TEST(DirtyList::bytes_needed(kMaxRegionPages) == 4096U + (1ULL << 20) / 8 + (1ULL << 32) / 8);
-    test::Memory memory(DirtyList::bytes_needed(1));
-    DirtyList list(memory.bytes(), 1, 1, 1);
+    BOOST_TEST(DirtyList::summary_bytes(1) == 4096U);
+    BOOST_TEST(DirtyList::bitmap_bytes(1) == 4096U);
+    BOOST_TEST(DirtyList::summary_bytes(kMaxRegionPages) == (1ULL << 20) / 8);
+    BOOST_TEST(DirtyList::bitmap_bytes(kMaxRegionPages) == (1ULL << 32) / 8);
+    TestList made(1);
+    DirtyList& list = made.list;
     BOOST_TEST(list.count() == 0U);
     list.mark(0);
     BOOST_TEST(list.count() == 1U);
@@ -92,27 +66,34 @@ BOOST_AUTO_TEST_CASE(sizes_of_the_smallest_and_the_largest_region) {
     BOOST_TEST(list.ranges(cursor, out, 100) == 0U);
 }
 
-BOOST_AUTO_TEST_CASE(opens_its_own_memory_and_nothing_else) {
-    test::Memory memory(DirtyList::bytes_needed(5000));
-    DirtyList(memory.bytes(), 7, 5000, 1).mark(4999);
-    const DirtyList again(memory.bytes(), 7, 5000, 2);
-    BOOST_TEST(again.is_marked(4999));
-    BOOST_TEST(word(again.memory(), 32) == 2U);
-    BOOST_CHECK_THROW(DirtyList(memory.bytes(), 8, 5000, 1), std::runtime_error);
-    BOOST_CHECK_THROW(DirtyList(memory.bytes(), 7, 4999, 1), std::runtime_error);
-    BOOST_CHECK_THROW(DirtyList(memory.bytes(), 7, 0, 1), std::runtime_error);
-    BOOST_CHECK_THROW(DirtyList(memory.bytes(), 7, kMaxRegionPages + 1, 1), std::runtime_error);
-    BOOST_CHECK_THROW(DirtyList(memory.bytes().first(8192), 7, 5000, 1), std::runtime_error);
-    memory.bytes()[0] = std::byte{0};
-    BOOST_CHECK_THROW(DirtyList(memory.bytes(), 7, 5000, 1), std::runtime_error);
+BOOST_AUTO_TEST_CASE(lists_are_added_cleared_and_found_again) {
+    constexpr uint64_t kPages = 600'000;
+    std::mt19937_64 random(test::seed());
+    TestList one(kPages), other(kPages);
+    std::vector<bool> both(kPages);
+    for (int i = 0; i < 5000; ++i) {
+        const uint64_t page = random() % kPages;
+        (i % 2 == 0 ? one : other).list.mark(page);
+        both[page] = true;
+    }
+    one.list.add(other.list);
+    BOOST_TEST((collect(one.list, kPages, 100, ~0U) == both));
+    BOOST_TEST(one.list.count() == static_cast<uint64_t>(std::count(both.begin(), both.end(), true)));
+    const DirtyList again(one.memory.bytes().data(),
+                          one.memory.bytes().data() + DirtyList::summary_bytes(kPages), kPages);
+    BOOST_TEST(again.count() == one.list.count());
+    one.list.clear();
+    BOOST_TEST(one.list.count() == 0U);
+    for (const std::byte byte : one.memory.bytes())
+        if (byte != std::byte{0}) BOOST_FAIL("clear() left a bit");
 }
 
 BOOST_AUTO_TEST_CASE(ranges_agree_with_a_plain_model) {
     std::mt19937_64 random(test::seed());
     for (const uint64_t page_count : {1ULL, 63ULL, 64ULL, 65ULL, 4095ULL, 4096ULL, 4097ULL, 12'345ULL,
                                       262'143ULL, 262'144ULL, 262'145ULL, 800'001ULL}) {
-        test::Memory memory(DirtyList::bytes_needed(page_count));
-        DirtyList list(memory.bytes(), 1, page_count, 1);
+        TestList made(page_count);
+        DirtyList& list = made.list;
         std::vector<bool> model(page_count);
         for (int round = 0; round < 4; ++round) {
             for (int runs = 0; runs < 10; ++runs) {
@@ -144,8 +125,8 @@ BOOST_AUTO_TEST_CASE(ranges_agree_with_a_plain_model) {
 }
 
 BOOST_AUTO_TEST_CASE(no_room_for_ranges_is_no_loop) {
-    test::Memory memory(DirtyList::bytes_needed(1000));
-    DirtyList list(memory.bytes(), 1, 1000, 1);
+    TestList made(1000);
+    DirtyList& list = made.list;
     list.mark(500);
     uint64_t cursor = 0;
     BOOST_TEST(list.ranges(cursor, {}, 1000) == 0U);
@@ -158,8 +139,8 @@ BOOST_AUTO_TEST_CASE(a_marked_page_is_found_from_the_summary) {
     constexpr uint64_t kPages = 64 * kPagesPerSummaryBit;
     uint64_t missed = 0;
     for (int round = 0; round < 50; ++round) {
-        test::Memory memory(DirtyList::bytes_needed(kPages));
-        DirtyList list(memory.bytes(), 1, kPages, 1);
+        TestList made(kPages);
+        DirtyList& list = made.list;
         std::jthread marker([&] {
             for (uint64_t page = 7; page < kPages; page += kPagesPerSummaryBit)
                 list.mark(page);

@@ -95,8 +95,8 @@ BOOST_AUTO_TEST_CASE(a_region_is_reachable_by_name_id_and_rkeys) {
     BOOST_REQUIRE(dirty != nullptr);
     BOOST_TEST((dirty->kind == MemoryRegion::Kind::flat));
     BOOST_TEST(dirty->access == kAccessRead);
-    BOOST_TEST(dirty->length == region.active->memory().size());
-    BOOST_TEST(dirty->base == region.active->memory().data());
+    BOOST_TEST(dirty->length == region.dirty->memory().size());
+    BOOST_TEST(dirty->base == region.dirty->memory().data());
     BOOST_TEST(dirty->region_id == region.id);
 }
 
@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(destroy_frees_everything_and_ids_do_not_come_back) {
     for (int round = 0; round < 20; ++round) {  // more than there are R_Keys: slots are used again
         Region& region = node.table.create("again", kMiB, 0, false);
         BOOST_TEST(ids.insert(region.id).second);
-        BOOST_TEST(region.active->count() == 0U);
+        BOOST_TEST(region.active().count() == 0U);
         for (uint64_t page = 0; page < region.page_count; page += 3)
             store(node, retire, region, page);
         region.page_table[3].fetch_or(kPtePoisoned);

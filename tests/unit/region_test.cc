@@ -24,18 +24,29 @@ namespace {
 struct TestRegion {
     TestRegion(uint32_t id, uint64_t pages, uint64_t reserve)
         : table(pages),
-          dirty_memory(DirtyList::bytes_needed(pages)),
-          list(dirty_memory.bytes(), id, pages, 1) {
+          dirty_memory(DirtyMemory::bytes_needed(pages)),
+          dirty(dirty_memory.bytes(), {.region_id = id, .region_uid = id, .page_count = pages, .epoch = 1}),
+          list(dirty.active()),
+          phase{.active = &list, .cut = nullptr} {
         region.id = id;
         region.page_count = pages;
         region.size_bytes = pages * kPageBytes;
         region.reserve_pages = reserve;
         region.page_table = table.data();
-        region.active = &list;
+        region.dirty = &dirty;
+        region.phase = &phase;
+    }
+    bool presence_agrees() const {
+        for (uint64_t page = 0; page < region.page_count; ++page)
+            if ((dirty.present()[page / 64].load() >> (page % 64) & 1) != (table[page].load() != kAbsent))
+                return false;
+        return true;
     }
     std::vector<std::atomic<Pte>> table;
     test::Memory dirty_memory;
-    DirtyList list;
+    DirtyMemory dirty;
+    DirtyList& list;
+    Phase phase;
     Region region{};
 };
 
@@ -219,6 +230,7 @@ BOOST_AUTO_TEST_CASE(random_sequences_agree_with_a_map) {
         if (b.retire.room() < 8 || random() % 8 == 0) b.retire.reclaim(1024);
     }
     b.retire.reclaim(1024);
+    BOOST_TEST(r.presence_agrees());
     BOOST_TEST(b.m.pool.free_count() == 1400 - model.size());
     BOOST_TEST(b.budget.unclaimed() == kUsable - std::max<uint64_t>(30, model.size()));
 }
@@ -318,6 +330,7 @@ BOOST_AUTO_TEST_CASE(no_frame_changes_while_it_is_referenced) {
     BOOST_TEST(errors.load() == 0U);
     BOOST_TEST(stores.load() > 1000U);
     BOOST_TEST(reads.load() > 1000U);
+    BOOST_TEST(r.presence_agrees());
 
     RetireQueue retire(m.pool, rcu.get(), 128);
     for (uint64_t page = 0; page < kPages; ++page)

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "datapath/memory/region_walk.h"
+
+#include <rte_prefetch.h>
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "datapath/memory/arena_directory.h"
+#include "datapath/memory/dirty_memory.h"
+
+namespace lagan::memory {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr uint64_t kWordsPerSlice = 1024;  // of 64 pages
+constexpr uint64_t kPrefetchAhead = 16;
+
+[[noreturn]] void damaged(const Arena& arena, uint32_t id, const std::string& what) {
+    throw std::runtime_error("arena: " + arena.directory().string() + ": region " + std::to_string(id) +
+                             ": " + what + "; restore it from its baseline elsewhere, then remove " +
+                             region_file(id, "*") + " there or start lagand once with --empty-arena");
+}
+
+RegionRecord read_record(const Arena& arena, uint32_t id) {
+    const fs::path path = arena.directory() / region_file(id, "record");
+    RegionRecord record;
+    try {
+        const MappedFile file = MappedFile::open(path, sizeof record, MappedFile::Access::read_only);
+        std::memcpy(&record, file.bytes().data(), sizeof record);
+    } catch (const std::exception& error) {
+        damaged(arena, id, error.what());
+    }
+    if (record.magic != kRecordMagic || record.version != kArenaVersion || record.crc != layout_crc(record))
+        damaged(arena, id, "its record is damaged (magic, version or checksum do not fit)");
+    const uint64_t pages = record.size_bytes / kPageBytes;
+    if (record.region_id != id || pages == 0 || pages > kMaxRegionPages ||
+        record.size_bytes % kPageBytes != 0 || record.reserve_pages > pages || record.data_rkey == 0 ||
+        record.dirty_rkey == 0 || record.name[kMaxRegionName] != '\0')
+        damaged(arena, id, "its record contradicts itself");
+    return record;
+}
+
+// Walks part of a region: words of 64 pages, so that each word of the present bitmap is one thread's.
+class Walker {
+  public:
+    Walker(Arena& arena, std::vector<uint64_t>& published, FoundRegion& region,
+           std::atomic<uint64_t>* present)
+        : published_(published),
+          meta_(arena.frame_meta()),
+          region_(region),
+          table_(region.page_table()),
+          present_(present),
+          page_count_(region.record.size_bytes / kPageBytes) {}
+
+    void walk(uint64_t first_word, uint64_t end_word) {
+        uint64_t pages = 0, damaged = 0;
+        for (uint64_t word = first_word; word < end_word; ++word) {
+            uint64_t bits = 0;
+            const uint64_t end = std::min(page_count_, word * 64 + 64);
+            for (uint64_t page = word * 64; page < end; ++page) {
+                prefetch(page + kPrefetchAhead);
+                const Pte entry = table_[page].load(std::memory_order_relaxed);
+                if (entry == kAbsent) continue;
+                bits |= 1ULL << (page % 64);
+                ++pages;
+                if (!claim(entry, page)) {
+                    table_[page].store(kPtePoisoned, std::memory_order_relaxed);
+                    ++damaged;
+                }
+            }
+            if (present_ != nullptr && present_[word].load(std::memory_order_relaxed) != bits)
+                present_[word].store(bits, std::memory_order_relaxed);
+        }
+        std::atomic_ref(region_.present_pages).fetch_add(pages, std::memory_order_relaxed);
+        std::atomic_ref(region_.damaged_pages).fetch_add(damaged, std::memory_order_relaxed);
+    }
+
+  private:
+    void prefetch(uint64_t page) const {
+        if (page >= page_count_) return;
+        const FrameIndex frame = pte_frame(table_[page].load(std::memory_order_relaxed));
+        if (frame < meta_.size()) rte_prefetch0(&meta_[frame]);
+    }
+
+    // The entry's frame is this page's, and no other page's.
+    bool claim(Pte entry, uint64_t page) {
+        const FrameIndex frame = pte_frame(entry);
+        if ((entry & ~(kPtePoisoned | 0xffffffffULL)) != 0 || frame >= meta_.size())
+            return entry == kPtePoisoned;
+        if (meta_[frame].region_id != region_.record.region_id || meta_[frame].page != page) return false;
+        const uint64_t bit = 1ULL << (frame % 64);
+        return (std::atomic_ref(published_[frame / 64]).fetch_or(bit, std::memory_order_relaxed) & bit) == 0;
+    }
+
+    std::vector<uint64_t>& published_;
+    std::span<FrameMeta> meta_;
+    FoundRegion& region_;
+    std::atomic<Pte>* table_;
+    std::atomic<uint64_t>* present_;
+    uint64_t page_count_;
+};
+
+FoundRegion open_region(Arena& arena, uint32_t id) {
+    FoundRegion region{
+        .record = read_record(arena, id), .page_table_file = {}, .page_table_copy = {}, .dirty_file = {}};
+    const uint64_t pages = region.record.size_bytes / kPageBytes;
+    const auto access = arena.read_only() ? MappedFile::Access::read_only : MappedFile::Access::read_write;
+    try {
+        const fs::path& directory = arena.directory();
+        region.page_table_file =
+            MappedFile::open(directory / region_file(id, "pages"), pages * sizeof(Pte), access);
+        region.dirty_file =
+            MappedFile::open(directory / region_file(id, "dirty"), DirtyMemory::bytes_needed(pages), access);
+    } catch (const std::exception& error) {
+        damaged(arena, id, error.what());
+    }
+    if (arena.read_only()) {
+        region.page_table_copy = std::make_unique<std::atomic<Pte>[]>(pages);
+        const auto* entries = reinterpret_cast<const Pte*>(region.page_table_file.bytes().data());
+        for (uint64_t page = 0; page < pages; ++page)
+            region.page_table_copy[page].store(entries[page], std::memory_order_relaxed);
+    }
+    return region;
+}
+
+void walk_region(Arena& arena, FoundRegion& region, std::vector<uint64_t>& published) {
+    const RegionRecord& record = region.record;
+    const uint64_t pages = record.size_bytes / kPageBytes;
+    std::atomic<uint64_t>* present = nullptr;
+    try {
+        DirtyMemory dirty(region.dirty_file.bytes(), {record.region_id, record.uid, pages, record.epoch});
+        if (!arena.read_only()) {
+            present = dirty.present();
+            dirty.active().add(dirty.drain());
+            dirty.drain().clear();
+        }
+    } catch (const std::exception& error) {
+        damaged(arena, record.region_id, error.what());
+    }
+    Walker walker(arena, published, region, present);
+    tbb::parallel_for(tbb::blocked_range<uint64_t>(0, (pages + 63) / 64, kWordsPerSlice),
+                      [&](const auto& slice) { walker.walk(slice.begin(), slice.end()); });
+}
+
+void check_unique(const Arena& arena, const std::vector<FoundRegion>& regions) {
+    for (const FoundRegion& one : regions)
+        for (const FoundRegion& other : regions)
+            if (&one < &other &&
+                (std::strcmp(one.record.name, other.record.name) == 0 || one.record.uid == other.record.uid))
+                damaged(arena, other.record.region_id,
+                        "has the name or the identity of region " + std::to_string(one.record.region_id));
+}
+
+}  // namespace
+
+FoundRegions walk_regions(Arena& arena) {
+    FoundRegions found;
+    found.published.resize((arena.frame_meta().size() + 63) / 64);
+    if (!arena.reopened()) return found;
+    for (const uint32_t id : recorded_regions(arena.directory()))
+        found.regions.push_back(open_region(arena, id));
+    check_unique(arena, found.regions);
+    for (FoundRegion& region : found.regions)
+        walk_region(arena, region, found.published);
+    return found;
+}
+
+}  // namespace lagan::memory
