@@ -149,7 +149,8 @@ void serve_dirty_query(Engine& engine, Qp& qp, const memory::Region& region, con
     if (kind != Kind::active_ranges && kind != Kind::drain_ranges)
         return send_error(engine, qp, message, Status::bad_argument);
     if (cursor > region.page_count) return send_error(engine, qp, message, Status::bad_range);
-    const memory::DirtyList& list = kind == Kind::drain_ranges ? region.dirty->drain() : region.dirty->active();
+    const memory::DirtyList& list =
+        kind == Kind::drain_ranges ? region.dirty->drain() : region.dirty->active();
     send_dirty_ranges(engine, qp, list, message, cursor);
 }
 

@@ -73,4 +73,10 @@ bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64
     return true;
 }
 
+bool poison_page(const Region& region, uint64_t page, FrameIndex frame) {
+    Pte expected = make_pte(frame);
+    return region.page_table[page].compare_exchange_strong(
+        expected, expected | kPtePoisoned, std::memory_order_acq_rel, std::memory_order_relaxed);
+}
+
 }  // namespace lagan::memory

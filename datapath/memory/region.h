@@ -78,4 +78,8 @@ PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire,
 // gives it back to the budget. Returns whether it held one.
 bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64_t page);
 
+// The frame's bytes are not what was stored. Reads of the page are refused from now on, until a store or a
+// free brings something else. False: it has come already. The frame itself may be in use no more by then.
+bool poison_page(const Region& region, uint64_t page, FrameIndex frame);
+
 }  // namespace lagan::memory

@@ -110,7 +110,7 @@ std::vector<BadCapsule> bad_capsules() {
         {"FREE by a recoverer", free_capsule({{0, 1}}), Status::not_allowed, Role::recover},
         {"DIRTY_QUERY without its body", header_of(2), Status::bad_length},
         {"DIRTY_QUERY too long", dirty_query(0, 0) + uint8_t{0}, Status::bad_length},
-        {"DIRTY_QUERY of another kind", dirty_query(2, 0), Status::bad_argument},
+        {"DIRTY_QUERY of another kind", dirty_query(3, 0), Status::bad_argument},
         {"DIRTY_QUERY from behind the end", dirty_query(1, kPages + 1), Status::bad_range},
         {"DIRTY_QUERY from 2^64-1", dirty_query(1, ~0ULL), Status::bad_range},
         {"REGION_INFO too long", header_of(3) + uint8_t{0}, Status::bad_length},

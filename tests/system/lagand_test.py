@@ -137,11 +137,20 @@ def regions_and_grants_through_the_api(t):
 
 
 @suite.case
-def ending_leaves_nothing_behind(t):
+def ending_leaves_nothing_behind_but_regions(t):
     for number in (signal.SIGTERM, signal.SIGINT):
         node = Node(t, f"n{number}")
         lagand = node.start()
         t.equal(node.call("POST", "/v1/regions", {"name": "a", "size": "64MiB"}).status, 201, "a region")
+        made = node.regions()[0]
+        lagand.signal(number)
+        lagand.expect_exit(0)
+        t.true("keeps the regions for the next start" in lagand.text(), "lagand says where the regions are")
+        for path in (node.socket, node.vhost):
+            t.true(not path.exists(), f"{path} is left behind")
+        lagand = node.start()
+        t.equal(node.regions(), [made], "the regions of the next start")
+        t.equal(node.call("DELETE", "/v1/regions/a").status, 204, "deletion")
         lagand.signal(number)
         lagand.expect_exit(0)
         for path in (node.socket, node.vhost, node.arena):
@@ -155,7 +164,22 @@ def killed_and_started_again(t):
     t.true(node.socket.exists() and node.vhost.exists() and node.arena.exists(), "SIGKILL leaves everything")
     lagand = node.start()
     t.equal(node.call("GET", "/v1/node").status, 200, "the API after a restart")
+    for size in ("256MiB", "auto", "256MiB"):
+        node.call("POST", "/v1/regions", {"name": f"r{len(node.regions())}", "size": "8MiB"})
+        before = node.regions()
+        lagand.kill()
+        lagand = node.start("--set", f"memory.size={size}")
+        t.equal(node.regions(), before, "regions after SIGKILL")
+    lagand.kill()
+    refused(t, node.argv("--set", "memory.size=128MiB"), 1, "set memory.size to 268435456; start lagand once with --empty")
+    t.equal(len(node_regions_of(node)), 3, "regions after a start that was refused")
+    lagand = node.start("--empty-arena")
+    t.equal(node.regions(), [], "regions of an empty arena")
     t.equal(lagand.terminate(), 0, "exit status")
+
+
+def node_regions_of(node):
+    return [path for path in node.arena.iterdir() if path.name.endswith(".record")]
 
 
 @suite.case
