@@ -251,7 +251,7 @@ def pages_out(node):
 def a_client_that_dies_is_tidied_away(t):
     needs_userfaultfd(t)
     node = Node(t)
-    lagand = node.start()
+    lagand = node.start("--set", "memory.temporary_region_seconds=3")
     sort = far_sort(t, node, kManyLines)
     t.wait_until(lambda: pages_out(node) > 500, "pages at the appliance", timeout=60)
     sort.kill()
