@@ -9,6 +9,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_memory.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -60,15 +61,38 @@ std::filesystem::path client_lock(const PortOptions& port) {
     return port.path.string() + ".client";
 }
 
-// Made anew: one that is there is what a lagand or a client before left. Returns an errno, or 0.
+bool is_own_file(int fd) {
+    struct stat info {};
+    return fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1;
+}
+
+int with_socket_mode(int fd) {
+    return fchmod(fd, kSocketMode) == 0 ? 0 : errno;  // whatever the umask
+}
+
+// One that is there stays: the client of a lagand before holds it, and comes back. Unless it is something
+// else, or somebody else's. Returns an errno, or 0.
 int make_client_lock(const PortOptions& port) {
     const std::filesystem::path path = client_lock(port);
+    int fd = open(path.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const bool keep = fd >= 0 && is_own_file(fd) && with_socket_mode(fd) == 0;
+    if (fd >= 0) close(fd);
+    if (keep) return 0;
     unlink(path.c_str());
-    const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kSocketMode);
+    fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kSocketMode);
     if (fd < 0) return errno;
-    const int error = fchmod(fd, kSocketMode) == 0 ? 0 : errno;  // whatever the umask
+    const int error = with_socket_mode(fd);
     close(fd);
     return error;
+}
+
+// Not while a client holds it.
+void remove_client_lock(const PortOptions& port) {
+    const std::filesystem::path path = client_lock(port);
+    const int fd = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlink(path.c_str());
+    close(fd);
 }
 
 int read_node(const std::string& file) {
@@ -179,7 +203,7 @@ Port::~Port() {
     rte_eth_dev_stop(id());
     rte_eth_dev_callback_unregister(id(), RTE_ETH_EVENT_INTR_LSC, &Port::on_link_event, this);
     rte_eth_dev_close(id());
-    if (options_.kind == PortKind::vhost) unlink(client_lock(options_).c_str());
+    if (options_.kind == PortKind::vhost) remove_client_lock(options_);
 }
 
 void Port::map_for_dma(std::span<std::byte> memory, size_t page_bytes) {

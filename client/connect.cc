@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/algorithm/hex.hpp>
@@ -21,8 +22,11 @@ PortClaim::~PortClaim() {
     if (lock_ >= 0) close(lock_);
 }
 
+// A status of 500 or more is an appliance's that starts, stops, or has no room now.
 static NodeReply checked(NodeReply reply, const std::string& what) {
-    if (!reply.ok()) throw std::runtime_error(fmt::format("{}: {}", what, reply.error()));
+    const std::string text = fmt::format("{}: {}", what, reply.error());
+    if (reply.status >= 500) throw std::runtime_error(text);
+    if (!reply.ok()) throw Refused(text);
     return reply;
 }
 
@@ -41,6 +45,24 @@ static int lock_beside(const std::string& path, std::string& why) {
     if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
     close(descriptor);
     return -1;
+}
+
+void PortClaim::renew() {
+    struct stat held {
+    }, there{};
+    const std::string lock = port.path + ".client";
+    if (fstat(lock_, &held) == 0 && stat(lock.c_str(), &there) == 0 && held.st_dev == there.st_dev &&
+        held.st_ino == there.st_ino)
+        return;
+    // Not made here: whoever does so before the appliance has a lock that nobody else looks at.
+    if (access(lock.c_str(), F_OK) != 0)
+        throw std::runtime_error(fmt::format("the appliance's port {} is not there", port.name));
+    std::string why;
+    const int descriptor = lock_beside(port.path, why);
+    if (descriptor < 0)
+        throw std::runtime_error(
+            why.empty() ? fmt::format("another client has taken the appliance's port {}", port.name) : why);
+    close(std::exchange(lock_, descriptor));
 }
 
 // A vhost port without a peer_address (null) is for somebody else: a virtual machine, say.
@@ -71,8 +93,9 @@ static LocalPort local_port(const json& port, uint16_t service_port) {
     local.local_address = port.at("peer_address").get<std::string>() + prefix;
     local.service_port = service_port;
     local.mtu = port.at("mtu_bytes").get<uint16_t>();
-    local.device = fmt::format("net_virtio_user0,path={},queues=1,queue_size=256,mac={}",
-                               port.at("path").get<std::string>(), any_mac());
+    local.path = port.at("path").get<std::string>();
+    local.device =
+        fmt::format("net_virtio_user0,path={},queues=1,queue_size=256,mac={}", local.path, any_mac());
     return local;
 }
 

@@ -18,6 +18,7 @@ inline constexpr const char* kDefaultAppliance = "/run/lagan/lagand.sock";
 // A port of the appliance that a client on this machine can reach, and how.
 struct LocalPort {
     std::string name;
+    std::string path;           // of its socket
     std::string device;         // EAL's --vdev
     std::string local_address;  // with prefix length
     std::string remote_address;
@@ -25,7 +26,8 @@ struct LocalPort {
     uint16_t mtu = 0;
 };
 
-// Takes a port for this process until the claim is destroyed: vhost ports serve one client each.
+// Takes a port for this process until the claim is destroyed: vhost ports serve one client each. The lock is
+// a file beside the socket, which the appliance leaves alone while a client has it.
 class PortClaim {
   public:
     PortClaim() = default;
@@ -38,6 +40,10 @@ class PortClaim {
         return *this;
     }
     ~PortClaim();
+
+    // When the appliance has been away: takes the port again if its lock is a new file. Throws
+    // std::runtime_error when the lock is not there, or another client has it.
+    void renew();
 
     LocalPort port;
 
@@ -52,7 +58,8 @@ PortClaim claim_port(const NodeClient& node, const std::string& name = {});
 // Where the appliance listens, "10.77.0.1:7471", port by port.
 std::vector<std::string> node_addresses(const NodeClient& node);
 
-// A grant for the region, from the node API. Throws std::runtime_error with the appliance's own words.
+// A grant for the region, from the node API. Throws Refused with the appliance's own words, or
+// std::runtime_error when it did not answer.
 std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& region, Role role,
                                    uint64_t ttl_s = 3600);
 

@@ -48,51 +48,79 @@ DpdkFabric::~DpdkFabric() {
     host_->detach(*this);
 }
 
-void DpdkFabric::connect(const DpdkConnectOptions& options) {
-    bool done = false, asked_in_vain = false;
-    std::string refused;
+// Of the connection manager. It may come when nobody waits for it any more.
+struct DpdkFabric::Answer {
+    bool came = false;
+    bool given_up = false;  // nobody waits
+    cm::ConnectStatus status{};
+    unsigned reason = 0;
+    uint32_t qpn = 0;
     uint32_t read_depth = 0;
-    std::vector<uint8_t> welcome;
+    std::vector<uint8_t> private_data;
+
+    bool nobody() const {
+        return status != cm::ConnectStatus::established && status != cm::ConnectStatus::rejected;
+    }
+};
+
+static cm::ConnectParams connect_params(const DpdkHost& host, const DpdkConnectOptions& options) {
     cm::ConnectParams params;
-    params.path.port_id = host_->port_id();
+    params.path.port_id = host.port_id();
     params.path.remote_ip = net::IpAddress::parse(options.remote_address);
     params.service_port = options.service_port;
     params.private_data = options.grant;
-    params.mtu_bytes = cm::largest_path_mtu(host_->mtu());
+    params.mtu_bytes = cm::largest_path_mtu(host.mtu());
     params.initiator_depth = 64;
     params.ack_timeout =
         15;  // 134 ms; with all retries, an appliance may be still for 3.6 s before it is given up
-    const auto answered = [&](const cm::ConnectResult& result) {
-        done = true;
-        if (result.status == cm::ConnectStatus::established) {
-            qpn_ = result.qpn;
-            read_depth = result.attributes.initiator_depth;
-            welcome.assign(result.private_data.begin(), result.private_data.end());
-        } else if (result.status == cm::ConnectStatus::rejected) {
-            refused = refusal_text(static_cast<unsigned>(result.reason), result.private_data);
-        } else {
-            asked_in_vain = true;
-            refused =
-                fmt::format("no connection to {}: {}", options.remote_address, cm::to_string(result.status));
+    return params;
+}
+
+// Asks once, and waits until there is an answer or none in time.
+void DpdkFabric::ask(const cm::ConnectParams& params, const DpdkConnectOptions& options,
+                     const std::shared_ptr<Answer>& answer) {
+    const std::string address = options.remote_address;
+    host_->control().connect(params, [answer, address, host = host_.get()](const cm::ConnectResult& result) {
+        answer->came = true;
+        if (result.status == cm::ConnectStatus::established && answer->given_up) {
+            host->control().connections().disconnect(result.qpn, [] {});
+            return;
         }
-    };
+        answer->status = result.status;
+        answer->reason = static_cast<unsigned>(result.reason);
+        answer->qpn = result.qpn;
+        answer->read_depth = result.attributes.initiator_depth;
+        answer->private_data.assign(result.private_data.begin(), result.private_data.end());
+    });
+    while (!answer->came) {
+        host_->poll();
+        if (!options.interrupted || !options.interrupted()) continue;
+        answer->given_up = true;
+        throw std::runtime_error("no connection to " + address + " yet");
+    }
+}
+
+void DpdkFabric::connect(const DpdkConnectOptions& options) {
+    const cm::ConnectParams params = connect_params(*host_, options);
     // The peer may need a moment to notice that its port has a client: unreachable is asked again until the
     // time is up.
     const auto end = Clock::now() + options.timeout;
+    std::shared_ptr<Answer> answer;
     do {
-        done = asked_in_vain = false;
-        refused.clear();
-        host_->control().connect(params, answered);
-        while (!done)
-            host_->poll();
-    } while (asked_in_vain && Clock::now() < end);
-    if (!refused.empty()) throw std::runtime_error(refused);
+        answer = std::make_shared<Answer>();
+        ask(params, options, answer);
+    } while (answer->nobody() && Clock::now() < end);
+    if (answer->nobody())
+        throw std::runtime_error(
+            fmt::format("no connection to {}: {}", options.remote_address, cm::to_string(answer->status)));
+    if (answer->status == cm::ConnectStatus::rejected) throw_refusal(answer->reason, answer->private_data);
+    qpn_ = answer->qpn;
     qp_ = host_->qps().find(qpn_);
     if (qp_ == nullptr) throw std::runtime_error("the connection was closed as soon as it was made");
     qp_->context = this;
     host_->attach(qpn_, *this);
-    if (read_depth == 0) throw std::runtime_error("the appliance refuses every READ (depth 0)");
-    region_ = read_welcome(welcome);
+    if (answer->read_depth == 0) throw Refused("the appliance refuses every READ (depth 0)");
+    region_ = read_welcome(answer->private_data);
 }
 
 bool DpdkFabric::post_read(uint64_t cookie, uint32_t rkey, uint64_t remote_offset, void* local,
@@ -140,21 +168,34 @@ void DpdkFabric::disconnected(const std::string& why) {
     qp_ = nullptr;
 }
 
+// The connection manager has not heard of it: the peer still has to be told, when the port is back.
+void DpdkFabric::port_lost(const std::string& why) {
+    if (failure_.empty()) failure_ = why;
+    stop_sending();
+}
+
 // Nothing is sent from, nor written to, the caller's memory any more. The engine lets go of the queue pair
 // only some turns later.
 void DpdkFabric::stop_sending() {
     if (qp_ != nullptr) roce::fail_requests(host_->engine(), *qp_, roce::WorkStatus::flushed);
 }
 
+bool DpdkFabric::try_disconnect() {
+    if (let_go_ == nullptr) {
+        if (failure_.empty()) failure_ = "the connection has ended: closed here";
+        stop_sending();
+        let_go_ = std::make_shared<bool>(qp_ == nullptr);
+        if (!*let_go_ && !host_->control().connections().disconnect(qpn_, [gone = let_go_] { *gone = true; }))
+            *let_go_ = true;
+    }
+    host_->poll();
+    return *let_go_;
+}
+
 void DpdkFabric::disconnect() {
-    if (qp_ == nullptr) return;
-    if (failure_.empty()) failure_ = "the connection has ended: closed here";
-    stop_sending();
-    bool done = false;
-    if (!host_->control().connections().disconnect(qpn_, [&] { done = true; })) return;
     const auto end = Clock::now() + std::chrono::seconds(2);
-    while (!done && Clock::now() < end)
-        host_->poll();
+    while (!try_disconnect() && !host_->port_lost() && Clock::now() < end) {
+    }
 }
 
 }  // namespace lagan::client

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,6 +20,7 @@ struct DpdkConnectOptions {
     uint16_t service_port = 0;
     std::vector<uint8_t> grant;  // 56 bytes, from the appliance's node API
     std::chrono::milliseconds timeout{5000};
+    std::function<bool()> interrupted;  // asked all the time; true: connecting is given up. May be empty
 };
 
 class DpdkFabric final : public Fabric {
@@ -44,14 +46,19 @@ class DpdkFabric final : public Fabric {
     bool connected() const override { return failure_.empty(); }
     std::string failure() const override { return failure_; }
     void disconnect() override;
+    bool try_disconnect() override;
 
-    // The host tells what became of requests and of the connection.
+    // The host tells what became of requests and of the connection, and of its port.
     void completed(uint64_t cookie, roce::WorkStatus status);
     void disconnected(const std::string& why);
+    void port_lost(const std::string& why);
 
   private:
     explicit DpdkFabric(std::shared_ptr<DpdkHost> host);
+    struct Answer;
     void connect(const DpdkConnectOptions& options);
+    void ask(const cm::ConnectParams& params, const DpdkConnectOptions& options,
+             const std::shared_ptr<Answer>& answer);
     void stop_sending();
 
     std::shared_ptr<DpdkHost> host_;
@@ -60,6 +67,7 @@ class DpdkFabric final : public Fabric {
     RegionInfo region_{};
     std::string failure_;
     std::deque<Completion> completions_;
+    std::shared_ptr<bool> let_go_;  // by the peer; null until disconnect() has been called
 };
 
 }  // namespace lagan::client

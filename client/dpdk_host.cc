@@ -3,15 +3,18 @@
 
 #include <fmt/format.h>
 #include <rte_cycles.h>
+#include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_log.h>
 #include <rte_malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <stdexcept>
+#include <utility>
 
 #include "client/dpdk_fabric.h"
 #include "datapath/poll_loop.h"
@@ -21,6 +24,11 @@ namespace lagan::client {
 
 inline constexpr uint32_t kMaxQps = 256;
 inline constexpr uint16_t kDescriptors = 256;
+// How often the port is asked whether its other end is there: that costs a system call.
+inline constexpr uint64_t kLookUs = 20'000;
+// The driver deals with the loss in a thread of DPDK's. So long the device is left alone.
+inline constexpr uint64_t kLeaveUs = 20'000;
+inline constexpr const char* kPortGone = "the appliance's port has gone";
 
 namespace {
 
@@ -96,7 +104,7 @@ uint64_t DpdkHost::now_us() {
     return rte_rdtsc() / (rte_get_tsc_hz() / 1'000'000);
 }
 
-DpdkHost::DpdkHost(const DpdkHostOptions& options) {
+DpdkHost::DpdkHost(const DpdkHostOptions& options) : options_(options) {
     start_eal(options);
     rcu_.reset(static_cast<rte_rcu_qsbr*>(rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(1), 64)));
     if (rcu_ == nullptr || rte_rcu_qsbr_init(rcu_.get(), 1) != 0) throw std::bad_alloc();
@@ -113,11 +121,14 @@ DpdkHost::DpdkHost(const DpdkHostOptions& options) {
                                                      .control_ring = 256});
     sink_ = std::make_unique<Sink>();
     engine_->completions = sink_.get();
-    start_port(options);
+    start_port();
+    // What the driver says about a peer that leaves and is not there is told by us.
+    if (options.quiet) rte_log_set_level_pattern("*", RTE_LOG_ALERT);
+    engine_->add_port(port_id_, 0, true);
     rte_rcu_qsbr_thread_register(rcu_.get(), 0);
     rte_rcu_qsbr_thread_online(rcu_.get(), 0);
     binding_ = std::make_unique<cm::EngineBinding>(*qps_, std::vector{engine_.get()});
-    control_ = std::make_unique<cm::ControlPlane>(*binding_, std::vector{port_config(options)}, *binding_,
+    control_ = std::make_unique<cm::ControlPlane>(*binding_, std::vector{port_config()}, *binding_,
                                                   cm::CmOptions{.ack_timeout = 12});
     control_->connections().set_disconnected_handler(
         [this](uint32_t qpn, cm::DisconnectReason why) { disconnected(qpn, why); });
@@ -125,27 +136,26 @@ DpdkHost::DpdkHost(const DpdkHostOptions& options) {
 
 DpdkHost::~DpdkHost() {
     control_.reset();
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8 && port_open_; i++)
         poll_once(*engine_);
     qps_->reap();
-    rte_eth_dev_stop(port_id_);
-    rte_eth_dev_close(port_id_);
+    close_port();
     engine_.reset();
     qps_.reset();
     rcu_.reset();
     rte_eal_cleanup();
 }
 
-void DpdkHost::start_port(const DpdkHostOptions& options) {
+void DpdkHost::start_port() {
     const auto fail = [&](const char* what, int error) {
         throw std::runtime_error(
-            fmt::format("device '{}': {}: {}", options.device, what, rte_strerror(-error)));
+            fmt::format("device '{}': {}: {}", options_.device, what, rte_strerror(-error)));
     };
     if (rte_eth_dev_count_avail() == 0)
         throw std::runtime_error(
-            fmt::format("device '{}' gave no port; is the appliance running?", options.device));
+            fmt::format("device '{}' gave no port; is the appliance running?", options_.device));
     port_id_ = static_cast<uint16_t>(rte_eth_find_next(0));
-    mtu_ = options.mtu;
+    mtu_ = options_.mtu;
     rte_eth_conf conf{};
     conf.rxmode.mtu = mtu_;
     if (int error = rte_eth_dev_configure(port_id_, 1, 1, &conf); error != 0)
@@ -160,21 +170,70 @@ void DpdkHost::start_port(const DpdkHostOptions& options) {
         fail("cannot set up sending", error);
     if (int error = rte_eth_dev_start(port_id_); error != 0) fail("cannot start it", error);
     rte_eth_promiscuous_enable(port_id_);  // where it is not offered, the port hears what it should anyway
-    engine_->add_port(port_id_, 0, true);
+    link_was_up_ = false;
+    port_open_ = true;
 }
 
-net::PortConfig DpdkHost::port_config(const DpdkHostOptions& options) const {
+void DpdkHost::close_port() {
+    if (!std::exchange(port_open_, false)) return;
+    rte_eth_dev_stop(port_id_);
+    rte_eth_dev_close(port_id_);
+}
+
+// A virtual device that has lost its other end finds no new one: it goes, and another comes in its place. It
+// gets the same number, since that is the only port, and has the same MAC.
+void DpdkHost::reopen_port() {
+    if (!port_lost_) return;
+    const size_t comma = options_.device.find(',');
+    const std::string name = options_.device.substr(0, comma);
+    const std::string arguments = comma == std::string::npos ? "" : options_.device.substr(comma + 1);
+    if (now_us() - lost_at_us_ < kLeaveUs) throw std::runtime_error(kPortGone);
+    for (EnginePort& port : engine_->ports) {
+        rte_pktmbuf_free_bulk(port.tx, port.tx_count);
+        port.tx_count = 0;
+    }
+    close_port();
+    rte_eal_hotplug_remove("vdev", name.c_str());
+    if (rte_eal_hotplug_add("vdev", name.c_str(), arguments.c_str()) != 0)
+        throw std::runtime_error(kPortGone);
+    const uint16_t before = port_id_;
+    start_port();
+    if (port_id_ != before)
+        throw std::runtime_error(fmt::format("DPDK's port {} came back as {}", before, port_id_));
+    port_lost_ = false;
+}
+
+// Only what was there can be lost: some devices never say that their link is up.
+void DpdkHost::look_at_link(uint64_t now) {
+    if (now < next_look_us_) return;
+    next_look_us_ = now + kLookUs;
+    rte_eth_link link{};
+    const bool up = rte_eth_link_get_nowait(port_id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    if (up || !link_was_up_) {
+        link_was_up_ = up;
+        return;
+    }
+    port_lost_ = true;
+    lost_at_us_ = now;
+    for (const auto& [number, fabric] : fabrics_)
+        fabric->port_lost(kPortGone);
+}
+
+net::PortConfig DpdkHost::port_config() const {
     net::PortConfig config;
     config.port_id = port_id_;
     rte_eth_macaddr_get(port_id_, &config.mac);
-    config.addresses.push_back(net::IpPrefix::parse(options.local_address));
+    config.addresses.push_back(net::IpPrefix::parse(options_.local_address));
     config.mtu = mtu_;
     return config;
 }
 
 uint32_t DpdkHost::poll() {
+    if (!port_open_) return 0;
+    const uint64_t now = now_us();
+    if (!port_lost_ && !options_.pci) look_at_link(now);
     const uint32_t work = poll_once(*engine_);
-    return work + binding_->serve(*control_, now_us());
+    return work + binding_->serve(*control_, now);
 }
 
 void DpdkHost::detach(const DpdkFabric& fabric) {

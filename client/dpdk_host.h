@@ -37,8 +37,16 @@ class DpdkHost {
     DpdkHost(const DpdkHost&) = delete;
     DpdkHost& operator=(const DpdkHost&) = delete;
 
-    // One turn of engine and connection manager. Never blocks; returns the work done.
+    // One turn of engine and connection manager. Never blocks; returns the work done. Nothing happens while
+    // the port is not there.
     uint32_t poll();
+
+    // The port's other end has gone: lagand has closed its socket, or has died. All fabrics have been told.
+    bool port_lost() const { return port_lost_; }
+    // Makes the port anew, when it has been lost: connections that have not been ended are still known, and
+    // can be ended over it. Throws std::runtime_error while there is nobody at its other end; to be called
+    // again then.
+    void reopen_port();
 
     Engine& engine() { return *engine_; }
     cm::ControlPlane& control() { return *control_; }
@@ -59,12 +67,19 @@ class DpdkHost {
         void operator()(rte_rcu_qsbr* rcu) const;
     };
 
-    void start_port(const DpdkHostOptions& options);
-    net::PortConfig port_config(const DpdkHostOptions& options) const;
+    void start_port();
+    void close_port();
+    void look_at_link(uint64_t now);
+    net::PortConfig port_config() const;
     void disconnected(uint32_t qpn, cm::DisconnectReason why);
 
+    const DpdkHostOptions options_;
     uint16_t port_id_ = 0;
     uint16_t mtu_ = 0;
+    bool port_open_ = false;
+    bool port_lost_ = false;
+    bool link_was_up_ = false;
+    uint64_t next_look_us_ = 0, lost_at_us_ = 0;
     std::unique_ptr<rte_rcu_qsbr, RcuDeleter> rcu_;
     std::unique_ptr<memory::RkeyTable> rkeys_;
     std::unique_ptr<QpTable> qps_;

@@ -7,9 +7,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 
 namespace lagan::client {
+
+// The appliance has answered, and its answer is no: to ask again does not help.
+struct Refused : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
 
 enum class CompletionStatus : uint8_t {
     success,
@@ -69,6 +75,19 @@ class Fabric {
     virtual std::string failure() const = 0;  // one line for people; empty while connected
     // Orderly: DREQ, DREP. What is outstanding is flushed: the caller's memory is not touched any more.
     virtual void disconnect() = 0;
+
+    // disconnect() in steps that never block, also of a connection that has failed: call it until it is true.
+    // Then the peer has let go of the connection, or has not answered any of the connection manager's tries:
+    // nothing that was sent on it is carried out any more.
+    virtual bool try_disconnect() {
+        disconnect();
+        return true;
+    }
+
+    // Of one that reconnects by itself (reconnecting_fabric.h): how often it has; and that it shall not from
+    // now on, so that a connection that is lost, or has been, fails at once.
+    virtual uint64_t reconnections() const { return 0; }
+    virtual void stay_down() {}
 };
 
 }  // namespace lagan::client

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/algorithm/hex.hpp>
 #include <cerrno>
 #include <cstring>
@@ -48,7 +49,13 @@ std::vector<uint8_t> read_grant_file(const std::filesystem::path& path) {
 }
 
 Role role_of_grant(std::span<const uint8_t> grant) {
-    return static_cast<Role>(grant[1]);  // docs/protocol.md, "Grant"
+    return static_cast<Role>(grant[1]);
+}
+
+bool same_region(std::span<const uint8_t> one, std::span<const uint8_t> other) {
+    constexpr size_t kKeyId = 2, kExpiry = 8;  // between them: key id and region id
+    return one.size() == kGrantBytes && other.size() == kGrantBytes &&
+           std::equal(one.begin() + kKeyId, one.begin() + kExpiry, other.begin() + kKeyId);
 }
 
 }  // namespace lagan::client

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A grant that somebody put into a file.
+// A grant that somebody put into a file, and what grants say (docs/protocol.md, "Grant").
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,9 @@ std::vector<uint8_t> read_grant_file(const std::filesystem::path& path);
 
 // As it says itself.
 Role role_of_grant(std::span<const uint8_t> grant);
+
+// Do both name the same region of the same arena? Region numbers mean something in one arena only, which is
+// what the key says.
+bool same_region(std::span<const uint8_t> one, std::span<const uint8_t> other);
 
 }  // namespace lagan::client

@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
     CLI::App* version = app.add_subcommand("version", "Print the version");
 
     run::RunOptions options;
-    TargetOptions target;
+    TargetOptions target{.reconnect_seconds = 60};
     CLI::App* run = app.add_subcommand(
         "run", "Run a program with its heap in far memory: lagan run [OPTIONS] -- PROGRAM [ARGS]");
     run->add_option("--local-memory", options.local_memory_bytes,
@@ -62,5 +62,10 @@ int main(int argc, char** argv) {
     if (doctor->parsed()) return doctor::run(doctor_options);
     options.whole_region = !target.grant.empty() && region_size->empty();
     target.region_bytes = options.region_bytes;
-    return run::run(options, [&](const run::RunOptions&) { return run::open_appliance_store(target); });
+    return run::run(options, [&](const run::RunOptions& running) {
+        target.reconnect = {
+            .tell = [](const std::string& line) { std::fprintf(stderr, "lagan: %s\n", line.c_str()); },
+            .interrupted = running.interrupted};
+        return run::open_appliance_store(target);
+    });
 }

@@ -35,16 +35,19 @@ class PageStore {
     virtual bool store_page(uint64_t cookie, uint64_t page, const void* from) = 0;
     virtual bool free_pages(uint64_t cookie, uint64_t first_page, uint32_t page_count) = 0;
 
-    // Drives the connection; returns how many completions it filled in. Never blocks.
+    // Drives the connection; returns how many completions it filled in. Never blocks while the connection is
+    // there; a store that reconnects by itself may, until its ReconnectOptions::interrupted is true.
     virtual size_t poll(std::span<Completion> out) = 0;
 
     // Waits until nothing is outstanding, and ends the connection if that takes too long: no buffer is
-    // touched any more when this returns, and may go. Completions that come meanwhile are dropped.
+    // touched any more when this returns, and may go. Completions that come meanwhile are dropped. A
+    // connection that is lost is not made again from now on.
     virtual void settle() = 0;
 
     virtual uint32_t outstanding() const = 0;  // operations accepted and not completed
     virtual bool connected() const = 0;        // false once the connection has failed
     virtual std::string failure() const = 0;   // one line for people; empty while connected
+    virtual uint64_t reconnections() const { return 0; }
 };
 
 }  // namespace lagan::client

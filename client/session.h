@@ -49,6 +49,7 @@ class Session final : public PageStore {
     uint32_t outstanding() const override { return outstanding_; }
     bool connected() const override { return fabric_->connected() && failure_.empty(); }
     std::string failure() const override { return failure_.empty() ? fabric_->failure() : failure_; }
+    uint64_t reconnections() const override { return fabric_->reconnections(); }
 
     // Blocking forms, for callers without a loop of their own: only while nothing asynchronous is
     // outstanding.
@@ -61,6 +62,9 @@ class Session final : public PageStore {
         uint64_t present_pages;
     };
     DirtyCounts dirty_counts_blocking();
+
+    // A connection that is lost, or is being made again, fails from now on.
+    void stay_down() { fabric_->stay_down(); }
 
     const SessionStats& stats() const { return stats_; }
     const RegionInfo& region() const { return fabric_->region(); }

@@ -9,9 +9,13 @@
 #include <stdexcept>
 
 #include "client/dpdk_fabric.h"
+#include "client/grant_file.h"
 #include "client/verbs_fabric.h"
 
 namespace lagan::client {
+
+// While it reconnects, a node API that does not answer is asked again rather than waited for.
+static constexpr std::chrono::seconds kNodePatience{1};
 
 Target::Target(TargetOptions options) : options_(std::move(options)) {
     if (options_.grant.empty()) node_.emplace(options_.appliance);
@@ -40,26 +44,69 @@ Target::~Target() {
     }
 }
 
+Target::Grant Target::grant_for(const NodeClient& node, Role role) const {
+    return request_grant(node, options_.region, role);
+}
+
 std::unique_ptr<Fabric> Target::connect_fabric(Role role) {
-    const auto grant = node_ ? request_grant(*node_, options_.region, role) : options_.grant;
-    if (options_.fabric == FabricKind::verbs) return connect_verbs(grant);
+    return connect_with(node_ ? grant_for(*node_, role) : options_.grant, {});
+}
+
+std::unique_ptr<Session> Target::connect(Role role) {
+    const Grant grant = node_ ? grant_for(*node_, role) : options_.grant;
+    std::unique_ptr<Fabric> fabric = connect_with(grant, {});
+    if (options_.reconnect_seconds != 0) {
+        ReconnectOptions options = options_.reconnect;
+        options.limit = std::chrono::seconds(options_.reconnect_seconds);
+        const WayBack way = {
+            .restore = [this] { restore_port(); },
+            .connect = [this, role, known = grant]() mutable { return connect_again(known, role); }};
+        fabric = std::make_unique<ReconnectingFabric>(std::move(fabric), way, options);
+    }
+    return std::make_unique<Session>(std::move(fabric));
+}
+
+std::unique_ptr<Fabric> Target::connect_with(const Grant& grant, const Interrupted& interrupted) {
+    if (options_.fabric == FabricKind::verbs) return connect_verbs(grant, interrupted);
     const DpdkConnectOptions options = {.remote_address = claim_.port.remote_address,
                                         .service_port = claim_.port.service_port,
-                                        .grant = grant};
+                                        .grant = grant,
+                                        .interrupted = interrupted};
     return std::make_unique<DpdkFabric>(host_, options);
 }
 
 // The first address that leads there. A refusal is an answer: no other address is asked then.
-std::unique_ptr<Fabric> Target::connect_verbs(const std::vector<uint8_t>& grant) {
+std::unique_ptr<Fabric> Target::connect_verbs(const Grant& grant, const Interrupted& interrupted) {
     std::string why;
     for (const std::string& address : addresses_) {
         try {
-            return std::make_unique<VerbsFabric>(VerbsConnectOptions{.address = address, .grant = grant});
+            return std::make_unique<VerbsFabric>(
+                VerbsConnectOptions{.address = address, .grant = grant, .interrupted = interrupted});
         } catch (const NoWay& error) {
             why += (why.empty() ? "" : "; ") + std::string(error.what());
         }
     }
     throw std::runtime_error(why);
+}
+
+// With the grant of the first time: that it is still good says that this is the same region of the same
+// arena, which a name does not. It may have expired, though: then with a fresh one for the same.
+std::unique_ptr<Fabric> Target::connect_again(Grant& grant, Role role) {
+    try {
+        return connect_with(grant, options_.reconnect.interrupted);
+    } catch (const Refused&) {
+        if (!node_) throw;
+        Grant fresh = grant_for(NodeClient(options_.appliance, kNodePatience), role);
+        if (!same_region(fresh, grant)) throw;
+        grant = std::move(fresh);
+    }
+    return connect_with(grant, options_.reconnect.interrupted);
+}
+
+void Target::restore_port() {
+    if (host_ == nullptr || !host_->port_lost()) return;
+    claim_.renew();
+    host_->reopen_port();
 }
 
 }  // namespace lagan::client

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/connect.h"
+#include "client/reconnecting_fabric.h"
 
 namespace lagan::client {
 
@@ -18,11 +19,13 @@ enum class FabricKind : uint8_t { dpdk, verbs };
 struct TargetOptions {
     FabricKind fabric = FabricKind::dpdk;
     std::string appliance = kDefaultAppliance;  // the node API's socket; not used when there is a grant
-    std::string address;          // verbs: the appliance's, "10.77.0.1:7471"; empty: the node API says it
-    std::vector<uint8_t> grant;   // verbs: says which region, and what is allowed there; empty: asked for
-    std::string region;           // that exists; empty: one is made, unless there is a grant
-    uint64_t region_bytes = 0;    // of one that is made
-    std::string purpose = "run";  // what the name of one that is made begins with
+    std::string address;             // verbs: the appliance's, "10.77.0.1:7471"; empty: the node API says it
+    std::vector<uint8_t> grant;      // verbs: says which region, and what is allowed there; empty: asked for
+    std::string region;              // that exists; empty: one is made, unless there is a grant
+    uint64_t region_bytes = 0;       // of one that is made
+    std::string purpose = "run";     // what the name of one that is made begins with
+    uint32_t reconnect_seconds = 0;  // how long a lost connection is tried to be made again; 0: not at all
+    ReconnectOptions reconnect;      // what else there is to say about that; its limit is the seconds above
 };
 
 class Target {
@@ -38,12 +41,20 @@ class Target {
     // One more connection. This object outlives it. With a grant, `role` is what the grant says. Throws
     // std::runtime_error.
     std::unique_ptr<Fabric> connect_fabric(Role role);
-    std::unique_ptr<Session> connect(Role role) { return std::make_unique<Session>(connect_fabric(role)); }
+    // The same, which reconnects by itself if the options say so.
+    std::unique_ptr<Session> connect(Role role);
 
     bool region_was_made() const { return made_; }
 
   private:
-    std::unique_ptr<Fabric> connect_verbs(const std::vector<uint8_t>& grant);
+    using Grant = std::vector<uint8_t>;
+    using Interrupted = std::function<bool()>;
+
+    Grant grant_for(const NodeClient& node, Role role) const;
+    std::unique_ptr<Fabric> connect_with(const Grant& grant, const Interrupted& interrupted);
+    std::unique_ptr<Fabric> connect_verbs(const Grant& grant, const Interrupted& interrupted);
+    std::unique_ptr<Fabric> connect_again(Grant& grant, Role role);
+    void restore_port();
 
     TargetOptions options_;
     std::optional<NodeClient> node_;

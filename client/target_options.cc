@@ -36,6 +36,10 @@ void add_target_options(CLI::App& app, TargetOptions& options) {
         ->option_text("FILE")
         ->needs("--address")
         ->excludes(appliance);
+    app.add_option("--reconnect-seconds", options.reconnect_seconds,
+                   "How long an appliance that does not answer any more is waited for, before its memory is "
+                   "taken for lost; 0: not at all")
+        ->capture_default_str();
     app.parse_complete_callback([&options] {
         if (options.fabric == FabricKind::dpdk && !options.address.empty())
             throw CLI::ValidationError("--address", "goes with --fabric verbs");

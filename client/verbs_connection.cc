@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
+#include <thread>
+#include <utility>
 
 #include "client/verbs_memory.h"
 #include "client/welcome.h"
@@ -30,6 +32,7 @@ constexpr uint8_t kRetries = 6;
 // 7: for ever. Who says "not ready" is alive.
 constexpr uint8_t kReceiverNotReadyRetries = 7;
 constexpr int kAddressTryMs = 300;
+constexpr milliseconds kLookAround{50};
 constexpr int kInitiatorDepth =
     64;  // READs outstanding that we ask for; the appliance says how many it grants
 constexpr unsigned kConsumerReject = 28;
@@ -93,7 +96,7 @@ void check_devices() {
 
 VerbsConnection::VerbsConnection(const VerbsConnectOptions& options, uint32_t send_depth,
                                  uint32_t receive_depth)
-    : address_(options.address), timeout_(options.timeout) {
+    : address_(options.address), timeout_(options.timeout), interrupted_(options.interrupted) {
     check_devices();
     // A program that forks must not lose what the device has registered. The kernel takes care of it since
     // 5.12, and this call does nothing then.
@@ -169,9 +172,8 @@ std::vector<uint8_t> VerbsConnection::connect(std::span<const uint8_t> grant) {
             return std::move(event.private_data);
         case RDMA_CM_EVENT_REJECTED: {
             const auto reason = static_cast<unsigned>(event.status);
-            throw std::runtime_error(refusal_text(reason, reason == kConsumerReject
-                                                              ? std::span<const uint8_t>(event.private_data)
-                                                              : std::span<const uint8_t>()));
+            throw_refusal(reason, reason == kConsumerReject ? std::span<const uint8_t>(event.private_data)
+                                                            : std::span<const uint8_t>());
         }
         case RDMA_CM_EVENT_UNREACHABLE:
             no_way(address_, ETIMEDOUT);
@@ -187,9 +189,11 @@ std::string VerbsConnection::look_for_end() {
         switch (event->type) {
             case RDMA_CM_EVENT_DISCONNECTED:
                 rdma_disconnect(id_.get());  // answers, and flushes the queue pair
+                ended_ = true;
                 return "the connection has ended: closed by the appliance";
             case RDMA_CM_EVENT_DEVICE_REMOVAL:
                 destroy_queue_pair();
+                ended_ = true;
                 return "the RDMA device has been removed";
             default:
                 break;
@@ -198,10 +202,20 @@ std::string VerbsConnection::look_for_end() {
     return {};
 }
 
+bool VerbsConnection::try_disconnect() {
+    if (!std::exchange(asked_to_end_, true) && !ended_ && rdma_disconnect(id_.get()) != 0) ended_ = true;
+    while (!ended_) {
+        const auto event = next_event(milliseconds(0));
+        if (!event) return false;
+        ended_ = event->type == RDMA_CM_EVENT_DISCONNECTED || event->type == RDMA_CM_EVENT_DEVICE_REMOVAL;
+    }
+    return true;
+}
+
 void VerbsConnection::disconnect() {
-    if (rdma_disconnect(id_.get()) != 0) return;
-    const auto event = next_event(std::chrono::seconds(2));
-    static_cast<void>(event);  // the answer, or none
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    while (!try_disconnect() && std::chrono::steady_clock::now() < end)
+        std::this_thread::sleep_for(milliseconds(1));
 }
 
 std::optional<VerbsConnection::Event> VerbsConnection::next_event(milliseconds timeout) {
@@ -222,7 +236,12 @@ std::optional<VerbsConnection::Event> VerbsConnection::next_event(milliseconds t
 }
 
 VerbsConnection::Event VerbsConnection::expect_event(const std::string& waiting_for) {
-    auto event = next_event(timeout_);
+    const auto end = std::chrono::steady_clock::now() + timeout_;
+    auto event = next_event(kLookAround);
+    while (!event && std::chrono::steady_clock::now() < end) {
+        if (interrupted_ && interrupted_()) throw NoWay("no connection to " + address_ + " yet");
+        event = next_event(kLookAround);
+    }
     if (!event)
         throw NoWay(fmt::format("{}: no answer within {} s while waiting for {}", address_,
                                 timeout_.count() / 1000, waiting_for));

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -28,6 +29,7 @@ struct VerbsConnectOptions {
     std::string address;
     std::vector<uint8_t> grant;                 // 56 bytes, from the appliance's node API
     std::chrono::milliseconds timeout{10'000};  // for each step of connecting
+    std::function<bool()> interrupted;  // asked now and then; true: connecting is given up. May be empty
 };
 
 class VerbsConnection {
@@ -51,6 +53,9 @@ class VerbsConnection {
 
     // Orderly: DREQ, and waits for the DREP, two seconds at most. The queue pair flushes what it has.
     void disconnect();
+    // The same in steps that do not wait, until it is true: the DREP has come, or the kernel has given up
+    // asking for it (some fifteen times at intervals of four seconds).
+    bool try_disconnect();
 
     // Nothing of the queue pair's reaches memory any more. Before memory is deregistered.
     void destroy_queue_pair() { queue_pair_.reset(); }
@@ -82,6 +87,8 @@ class VerbsConnection {
 
     const std::string address_;
     const std::chrono::milliseconds timeout_;
+    const std::function<bool()> interrupted_;
+    bool asked_to_end_ = false, ended_ = false;
     // In the order in which they depend on each other.
     Owned<rdma_event_channel, rdma_destroy_event_channel> channel_;
     Owned<rdma_cm_id, rdma_destroy_id> id_;

@@ -200,4 +200,9 @@ void VerbsFabric::disconnect() {
     fail("the connection has ended: closed here");
 }
 
+bool VerbsFabric::try_disconnect() {
+    fail("the connection has ended: closed here");
+    return connection_.try_disconnect();
+}
+
 }  // namespace lagan::client

@@ -39,6 +39,7 @@ class VerbsFabric final : public Fabric {
     bool connected() const override { return failure_.empty(); }
     std::string failure() const override { return failure_; }
     void disconnect() override;
+    bool try_disconnect() override;
 
   private:
     static constexpr uint32_t kSendQueueDepth = 256;

@@ -10,10 +10,13 @@
 
 namespace lagan::client {
 
-// The private data of a REP. Throws std::runtime_error when it is not what this client understands.
+// The private data of a REP. Throws Refused when it is not what this client understands.
 RegionInfo read_welcome(std::span<const uint8_t> private_data);
 
 // A REJ in one line for people.
 std::string refusal_text(unsigned reason, std::span<const uint8_t> private_data);
+
+// Throws Refused; or std::runtime_error for a reason that goes away by itself, such as "nobody listens".
+[[noreturn]] void throw_refusal(unsigned reason, std::span<const uint8_t> private_data);
 
 }  // namespace lagan::client

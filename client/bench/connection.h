@@ -45,10 +45,12 @@ class Connection {
     bool is_idle() const { return idle_.size() == slots_.size(); }
     bool connected() const { return failure_.empty() && session_->connected(); }
     std::string failure() const { return failure_.empty() ? session_->failure() : failure_; }
+    uint64_t reconnections() const { return session_->reconnections(); }
 
     // False: there is no room now; poll and try again.
     bool post(const Request& request);
     void poll();
+    void stay_down() { session_->stay_down(); }
     void disconnect() { session_->disconnect(); }
 
   private:

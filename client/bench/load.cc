@@ -101,12 +101,14 @@ void Load::post_due(Source& source) {
 }
 
 void Load::drain() {
-    const uint64_t end = now_ns() + kDrainNs;
+    const uint64_t end = now_ns() + kDrainNs + options_.target.reconnect_seconds * kSecondNs;
     const auto busy = [](const auto& connection) { return !connection->is_idle(); };
     while (failure().empty() && std::any_of(connections_.begin(), connections_.end(), busy) &&
            now_ns() < end) {
-        for (const auto& connection : connections_)
+        for (const auto& connection : connections_) {
+            if (stop_) connection->stay_down();
             connection->poll();
+        }
     }
 }
 

@@ -34,6 +34,13 @@ Role role_for(const Options& options) {
     return changes ? Role::write : Role::read;
 }
 
+uint64_t reconnections(const Load::Connections& connections) {
+    uint64_t sum = 0;
+    for (const auto& connection : connections)
+        sum += connection->reconnections();
+    return sum;
+}
+
 // From the first connection on; they go before the target, which deletes the region.
 int run_load(const Options& options, client::Target& target) {
     Figures figures;
@@ -66,6 +73,7 @@ int run_load(const Options& options, client::Target& target) {
                            .figures = figures,
                            .verifier = verifier.get(),
                            .interrupted = stop,
+                           .reconnections = reconnections(connections),
                            .failure = load.failure()};
     print_table(result);
     if (options.json) fmt::print("{}\n", to_json(result));
@@ -80,7 +88,11 @@ int run_load(const Options& options, client::Target& target) {
 int run(const Options& options) {
     catch_signals();
     try {
-        client::Target target(options.target);
+        client::TargetOptions target_options = options.target;
+        target_options.reconnect = {
+            .tell = [](const std::string& line) { fmt::print(stderr, "lagan-bench: {}\n", line); },
+            .interrupted = [] { return stop.load(); }};
+        client::Target target(target_options);
         return run_load(options, target);
     } catch (const std::invalid_argument& error) {
         fmt::print(stderr, "lagan-bench: {}\n", error.what());

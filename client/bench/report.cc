@@ -83,6 +83,7 @@ void print_table(const Result& result) {
     if (options.rate != 0 && figures.unsent != 0)
         fmt::print("too slow for that rate: {} operations were due and not sent\n", figures.unsent);
     if (result.verifier != nullptr) print_verdict(*result.verifier);
+    if (result.reconnections != 0) fmt::print("reconnections: {}\n", result.reconnections);
     if (result.interrupted) fmt::print("interrupted: figures so far\n");
 }
 
@@ -109,6 +110,7 @@ std::string to_json(const Result& result) {
         json["cells_verified"] = result.verifier->cells_checked();
         json["mismatches"] = result.verifier->mismatches();
     }
+    json["reconnections"] = result.reconnections;
     json["interrupted"] = result.interrupted;
     if (!result.failure.empty()) json["failure"] = result.failure;
     return json.dump();

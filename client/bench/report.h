@@ -16,7 +16,8 @@ struct Result {
     const Figures& figures;
     const Verifier* verifier;  // null: nothing was verified
     bool interrupted;
-    std::string failure;  // of a connection; empty: none
+    uint64_t reconnections;  // of all connections
+    std::string failure;     // of a connection; empty: none
 };
 
 void print_table(const Result& result);

@@ -32,14 +32,17 @@ Pager::Pager(PageStore& store, PagerOptions options)
     }
 }
 
-void Pager::attach(std::unique_ptr<AddressSpace> space) {
+void Pager::attach(std::unique_ptr<AddressSpace> space, const std::function<void()>& while_waiting) {
     if (space->page_count() > map_.page_count()) {
         throw std::runtime_error("the program's mapping is larger than the region");
     }
     if (space_) {
-        const auto settle = [this] {
-            while (store_.outstanding() > 0)
+        const auto settle = [&] {
+            while (store_.outstanding() > 0) {
                 poll_store();
+                if (while_waiting) while_waiting();
+            }
+            if (!store_.connected()) throw std::runtime_error(store_.failure());
         };
         settle();
         faults_.clear();  // only now: settling may read events of the old space

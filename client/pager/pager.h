@@ -26,6 +26,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -66,9 +67,9 @@ class Pager {
     Pager(PageStore& store, PagerOptions options);
 
     // Serve this mapping from now on. One that was served before has ended; its pages are freed first, which
-    // waits for the appliance. The mapping must not have more pages than the store. Throws
-    // std::runtime_error.
-    void attach(std::unique_ptr<AddressSpace> space);
+    // waits for the appliance, and calls `while_waiting` meanwhile: what that throws ends the wait, and this
+    // object's use. The mapping must not have more pages than the store. Throws std::runtime_error.
+    void attach(std::unique_ptr<AddressSpace> space, const std::function<void()>& while_waiting = {});
     bool attached() const { return space_ != nullptr; }
 
     // One turn: events, completions, faults, reclaim, frees. True if there was anything to do. Throws

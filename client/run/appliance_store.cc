@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "client/run/appliance_store.h"
 
+#include <cstdio>
 #include <stdexcept>
 
 #include "client/grant_file.h"
@@ -22,8 +23,7 @@ class ApplianceStore final : public PageStore {
     ~ApplianceStore() override {
         // Nobody else would give back what the program left behind, and the claim.
         session_->settle();
-        if (!target_.region_was_made() && session_->connected())
-            session_->free_blocking(0, session_->page_count());
+        if (!target_.region_was_made()) empty_region();
         session_->disconnect();
     }
 
@@ -45,8 +45,20 @@ class ApplianceStore final : public PageStore {
     uint32_t outstanding() const override { return session_->outstanding(); }
     bool connected() const override { return session_->connected(); }
     std::string failure() const override { return session_->failure(); }
+    uint64_t reconnections() const override { return session_->reconnections(); }
 
   private:
+    void empty_region() {
+        if (session_->connected() &&
+            session_->free_blocking(0, session_->page_count()) == CompletionStatus::success)
+            return;
+        std::fprintf(
+            stderr,
+            "lagan: the region stays in use, because it could not be emptied: %s; delete it and make "
+            "it again\n",
+            session_->failure().c_str());
+    }
+
     Target target_;
     std::unique_ptr<Session> session_;  // goes before its target
 };

@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -224,6 +225,16 @@ void Program::execute(const std::vector<std::string>& variables) {
         throw StartError(why == ENOENT ? pager::kExitNotFound : pager::kExitNotExecutable,
                          path_ + ": " + std::generic_category().message(why));
     }
+}
+
+bool Program::has_ended() const {
+    pollfd descriptor = {pidfd_.get(), POLLIN, 0};
+    return poll(&descriptor, 1, 0) > 0;
+}
+
+bool Program::wants_attention() const {
+    std::array<pollfd, 2> descriptors{{{pidfd_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
+    return poll(descriptors.data(), descriptors.size(), 0) > 0;
 }
 
 void Program::forward_signals() {

@@ -44,6 +44,11 @@ class Program {
     // Readable when there are signals to forward.
     int signal_descriptor() const { return signals_.get(); }
 
+    // Has it ended?
+    bool has_ended() const;
+    // Has it ended, or is there a signal to forward?
+    bool wants_attention() const;
+
     // Lets the child execute, with these variables (NAME=value) in front of its environment. Throws
     // StartError if it cannot.
     void execute(const std::vector<std::string>& variables);

@@ -32,6 +32,13 @@ void Report::print_progress(Clock::time_point now) {
     last_ = now;
 }
 
+// Nothing, if there were none: that is how nearly every run ends.
+std::string Report::reconnections() const {
+    const uint64_t count = store_.reconnections();
+    if (count == 0) return {};
+    return ", " + std::to_string(count) + (count == 1 ? " reconnection" : " reconnections");
+}
+
 void Report::finish(const std::string& stats_file, int exit_status) const {
     const pager::PagerStats stats = pager_.stats();
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
@@ -41,9 +48,9 @@ void Report::finish(const std::string& stats_file, int exit_status) const {
     }
     std::fprintf(stderr,
                  "lagan: %" PRIu64 " faults, %" PRIu64 " pages read, %" PRIu64 " stored, %" PRIu64
-                 " freed, peak local memory %.1f MiB\n",
+                 " freed, peak local memory %.1f MiB%s\n",
                  stats.faults, stats.pages_read, stats.pages_stored, stats.pages_freed,
-                 mib(stats.peak_resident_pages));
+                 mib(stats.peak_resident_pages), reconnections().c_str());
     if (stats_file.empty()) return;
     const nlohmann::json figures = {
         {"exit_status", exit_status},
@@ -55,6 +62,7 @@ void Report::finish(const std::string& stats_file, int exit_status) const {
         {"pages_freed", stats.pages_freed},
         {"pages_first_touched", stats.zero_fills},
         {"pages_given_up", stats.pages_removed},
+        {"reconnections", store_.reconnections()},
         {"peak_local_bytes", uint64_t{stats.peak_resident_pages} * pager::kPageBytes},
     };
     std::ofstream file(stats_file);

@@ -14,8 +14,8 @@ class Report {
     using Clock = std::chrono::steady_clock;
 
     // `progress`: one line a second on standard error.
-    Report(const pager::Pager& pager, bool progress)
-        : pager_(pager), progress_(progress), start_(Clock::now()), last_(start_) {}
+    Report(const pager::Pager& pager, const PageStore& store, bool progress)
+        : pager_(pager), store_(store), progress_(progress), start_(Clock::now()), last_(start_) {}
 
     void tick(Clock::time_point now) {
         if (progress_ && now - last_ >= std::chrono::seconds(1)) print_progress(now);
@@ -26,8 +26,10 @@ class Report {
 
   private:
     void print_progress(Clock::time_point now);
+    std::string reconnections() const;
 
     const pager::Pager& pager_;
+    const PageStore& store_;
     bool progress_;
     Clock::time_point start_, last_;
     pager::PagerStats before_{};

@@ -65,7 +65,7 @@ class Run {
           program_(program),
           pager_(store, {options.local_memory_bytes, options.prefetch}),
           store_(store),
-          report_(pager_, options.progress) {}
+          report_(pager_, store, options.progress) {}
     // What is outstanding when the program ends uses the pager's buffers.
     ~Run() { store_.settle(); }
     Run(const Run&) = delete;
@@ -100,6 +100,8 @@ class Run {
     const Report& report() const { return report_; }
 
   private:
+    struct ProgramEnded {};
+
     void look_around(int timeout_ms) {
         std::array<pollfd, 4> descriptors{{{program_.descriptor(), POLLIN, 0},
                                            {program_.signal_descriptor(), POLLIN, 0},
@@ -117,8 +119,20 @@ class Run {
         auto attachment = listener_.accept(program_.pid(), options_.region_bytes);
         if (!attachment.space) return;
         // A second attachment of the same process is a new image after exec: the old mapping is gone.
-        pager_.attach(std::move(attachment.space));
+        try {
+            pager_.attach(std::move(attachment.space), [this] { look_at_program(); });
+        } catch (const ProgramEnded&) {
+            return;
+        }
         pager::AttachListener::confirm(attachment);
+    }
+
+    // While an attachment waits for the appliance.
+    void look_at_program() {
+        if (!program_.wants_attention()) return;
+        program_.forward_signals();
+        ended_ = program_.has_ended();
+        if (ended_) throw ProgramEnded();
     }
 
     const RunOptions& options_;
@@ -146,6 +160,7 @@ int run_checked(RunOptions options, const OpenStore& open_store) {
     check(options);
     const std::string preload = find_preload(options.preload_path);
     Program program(path, options.program);
+    options.interrupted = [&program] { return program.wants_attention(); };
     const std::shared_ptr<PageStore> store = open_store(options);
     if (options.whole_region) options.region_bytes = store->page_count() * pager::kPageBytes;
     if (store->page_count() < options.region_bytes / pager::kPageBytes) {

@@ -18,6 +18,9 @@ struct RunOptions {
     bool whole_region = false;  // take all of the region that OpenStore connects to; region_bytes is not used
     bool progress = false;
     bool prefetch = true;
+    // Set by run(): true when the program has ended, or there is a signal for it. What waits for the
+    // appliance returns then.
+    std::function<bool()> interrupted;
     std::string stats_file;            // JSON, written at the end; empty: none
     std::string preload_path;          // liblagan_preload.so; empty: looked for beside this executable
     std::vector<std::string> program;  // name and arguments

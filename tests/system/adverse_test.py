@@ -49,13 +49,13 @@ peer_address = "10.77.0.2"
                              "--seed", t.rng.randrange(1 << 32), *options])
         self.link.wait_for("forwarding", 60)
 
-    def bench(self, *arguments):
-        return self.t.start([self.t.binary("client/bench/lagan-bench"), "--appliance", self.socket, "--json", "--verify",
-                             "--region-size", "8M", "--seed", self.t.rng.randrange(1 << 31), *arguments])
+    def bench(self, *arguments, region=("--region-size", "8M")):
+        return self.t.start([self.t.binary("client/bench/lagan-bench"), "--appliance", self.socket, "--json", "--verify", *region,
+                             "--seed", self.t.rng.randrange(1 << 31), *arguments])
 
-    def run_far(self, *program, **more):
+    def run_far(self, *program, options=(), **more):
         return self.t.start([self.t.binary("client/lagan"), "run", "--appliance", self.socket, "--local-memory", "4M",
-                             "--region-size", "64M", "--", *program], **more)
+                             "--region-size", "64M", *options, "--", *program], **more)
 
     def call(self, method, target, body=None):
         return request(self.socket, method, target, body)
@@ -192,12 +192,67 @@ def the_link_is_cut_under_load(t):
 def the_link_is_cut_under_a_program(t):
     needs_userfaultfd()
     network = Network(t)
-    sort = network.run_far("sort", "-S", "32M", "--parallel=1", some_text(t, 400_000), "-o", t.dir / "sorted", env={"LC_ALL": "C"})
+    sort = network.run_far("sort", "-S", "32M", "--parallel=1", some_text(t, 400_000), "-o", t.dir / "sorted", env={"LC_ALL": "C"},
+                           options=["--reconnect-seconds", 0])
     t.wait_until(lambda: network.stats()["total"]["counters"]["reads"] > 200, "pages that come back", timeout=60)
     network.cut()
     sort.expect_exit(75, kHangs)
     t.true("the program was killed" in last_line(sort), f"why: {last_line(sort)}")
     t.true(not (t.dir / "sorted").exists() or (t.dir / "sorted").stat().st_size == 0, "a result that cannot be right")
+    network.end()
+
+
+def cut_beyond_the_retries(t, network):
+    """Cuts the link under load, until the client has noticed (it asks for eight times in 3.6 s); then mends it."""
+    network.cut()
+    time.sleep(t.rng.uniform(4.5, 7))
+    network.mend()
+
+
+@suite.case
+def a_long_cut_is_survived_by_a_program(t):
+    needs_userfaultfd()
+    network = Network(t)
+    text, env = some_text(t, 300_000), {"LC_ALL": "C"}
+    t.run(["sort", text, "-o", t.dir / "expected"], env=env)
+    sort = network.run_far("sort", "-S", "32M", "--parallel=1", text, "-o", t.dir / "sorted", env=env)
+    t.wait_until(lambda: network.stats()["total"]["counters"]["reads"] > 200, "pages that come back", timeout=60)
+    cut_beyond_the_retries(t, network)
+    sort.expect_exit(0, kHangs)
+    t.true((t.dir / "sorted").read_bytes() == (t.dir / "expected").read_bytes(), "sort's result is another than without Lagan")
+    t.true("reconnection" in last_line(sort), f"the figures: {last_line(sort)}")
+    for words in ("the appliance does not answer: ", "the appliance is back after "):
+        t.true(words in sort.text(), f"nobody said '{words}': {sort.text()}")
+    t.equal(network.call("GET", "/v1/regions").body["regions"], [], "regions that were made for the run")
+    network.end()
+
+
+@suite.case
+def long_cuts_are_survived_by_every_byte(t):
+    network = Network(t)
+    network.call("POST", "/v1/regions", {"name": "kept", "size": "8MiB"})
+    bench = network.bench("--mix", "read=45,write=40,free=15", "--qps", 3, "--depth", 16, "--size", "8K", "--align", 512,
+                          "--warmup", 0, "--ops", 150_000, "--reconnect-seconds", 60, region=("--region", "kept", "--fill"))
+    for _ in range(2):
+        before = network.stats()["total"]["counters"]["reads"]
+        t.wait_until(lambda: network.stats()["total"]["counters"]["reads"] > before + 3000, "reads", timeout=60)
+        cut_beyond_the_retries(t, network)
+    bench.expect_exit(0, kHangs)
+    t.equal(figures_of(bench)["mismatches"], 0, "wrong data")
+    t.true(figures_of(bench)["reconnections"] > 0, f"the connections were never lost: {figures_of(bench)}")
+    network.end()
+
+
+@suite.case
+def a_program_can_be_stopped_while_the_appliance_is_away(t):
+    needs_userfaultfd()
+    network = Network(t)
+    sort = network.run_far("sort", "-S", "32M", "--parallel=1", some_text(t, 400_000), "-o", t.dir / "sorted", env={"LC_ALL": "C"})
+    t.wait_until(lambda: network.stats()["total"]["counters"]["reads"] > 200, "pages that come back", timeout=60)
+    network.cut()
+    t.wait_until(lambda: "the appliance does not answer: " in sort.text(), "the line about it", timeout=60)
+    sort.signal(signal.SIGTERM)
+    sort.expect_exit(128 + signal.SIGTERM, 30)  # and not when the time is over that the appliance is waited for
     network.end()
 
 

@@ -230,12 +230,12 @@ kManyLines = 400_000  # several times local memory: some stay at the appliance f
 kFewLines = 40_000
 
 
-def far_sort(t, node, lines):
+def far_sort(t, node, lines, *options):
     """A sort of so many lines with its heap on the node, started."""
     text = t.dir / f"lines-{lines}"
     text.write_text("".join(f"{t.rng.getrandbits(64):020}\n" for _ in range(lines)))
     return t.start([t.binary("client/lagan"), "run", "--local-memory", "8M", "--region-size", "128M", "--appliance", node.socket,
-                    "--", "sort", "-S", "64M", "--parallel=1", text, "-o", t.dir / "sorted"], name="sort")
+                    *options, "--", "sort", "-S", "64M", "--parallel=1", text, "-o", t.dir / "sorted"], name="sort")
 
 
 def needs_userfaultfd(t):
@@ -330,7 +330,7 @@ def stopped_with_a_client_at_work(t):
     needs_userfaultfd(t)
     node = Node(t)
     lagand = node.start()
-    sort = far_sort(t, node, kManyLines)
+    sort = far_sort(t, node, kManyLines, "--reconnect-seconds", 0)
     t.wait_until(lambda: pages_out(node) > 500, "pages at the appliance", timeout=60)
     t.equal(lagand.terminate(), 0, "lagand's exit status")
     t.true(sort.wait(timeout=60) != 0, "the client's exit status")
