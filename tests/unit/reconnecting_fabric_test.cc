@@ -208,7 +208,8 @@ class Model {
 
 BOOST_AUTO_TEST_CASE(random_operations_over_connections_that_fail_anywhere) {
     std::mt19937_64 random = lagan::test::seeded_random();
-    const bool is_long = std::getenv("LAGAN_TEST_LONG") != nullptr;
+    const char* wanted = std::getenv("LAGAN_TEST_LONG");
+    const bool is_long = wanted != nullptr && *wanted == '1';
     uint64_t reconnections = 0, reads_compared = 0, refusals = 0;
     for (int round = 0; round < (is_long ? 200 : 8); round++) {
         FailingAppliance appliance(1 + random() % 24, random());
