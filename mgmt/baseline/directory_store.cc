@@ -132,7 +132,7 @@ FileDescriptor DirectoryStore::open_folder(const std::string& key, bool make) {
         const std::string path = key.substr(0, end);
         if (make) make_folder(folder.get(), name, path);
         FileDescriptor next(openat(folder.get(), name.c_str(), kFolderFlags | O_NOFOLLOW));
-        if (next.get() < 0) fail(errno, "cannot open the folder", path);
+        if (next.get() < 0) fail(errno, "cannot open the folder of", key);
         folder = std::move(next);
     }
     return folder;

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mgmt/baseline/rados_store.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <set>
+#include <utility>
+
+namespace lagan::baseline {
+
+namespace {
+
+constexpr uint64_t kOperationBytes = 4U << 20;
+constexpr size_t kOperationsInFlight = 4;  // per object
+
+ErrorKind kind_of(int error) {
+    switch (error) {
+        case ENOENT:
+            return ErrorKind::missing;
+        case ENOSPC:
+        case EDQUOT:
+            return ErrorKind::no_space;
+        case EACCES:
+        case EPERM:
+        case EKEYREJECTED:
+            return ErrorKind::refused;
+        case EINVAL:
+        case EFBIG:
+        case ENAMETOOLONG:
+        case E2BIG:
+            return ErrorKind::invalid;
+        default:
+            return ErrorKind::unavailable;
+    }
+}
+
+const char* advice(ErrorKind kind) {
+    switch (kind) {
+        case ErrorKind::no_space:
+            return ": add room to the pool, or raise its quota";
+        case ErrorKind::refused:
+            return ": look at the user's key and capabilities";
+        case ErrorKind::unavailable:
+            return ": are the monitors and OSDs up, and reachable from here?";
+        default:
+            return "";
+    }
+}
+
+// Completions that are waited for before the memory that they use goes.
+class Operations {
+  public:
+    Operations() = default;
+    ~Operations() { finish(); }
+    Operations(const Operations&) = delete;
+    Operations& operator=(const Operations&) = delete;
+
+    rados_completion_t begin() {
+        if (waiting_.size() >= kOperationsInFlight) wait_for_one();
+        rados_completion_t completion = nullptr;
+        if (const int error = rados_aio_create_completion2(nullptr, nullptr, &completion); error < 0)
+            return note(error), nullptr;
+        waiting_.push_back(completion);
+        return completion;
+    }
+    void note(int result) {
+        if (result < 0 && error_ == 0) error_ = -result;
+    }
+    // The operation that begin() was called for was not sent after all.
+    void forget_last() {
+        rados_aio_release(waiting_.back());
+        waiting_.pop_back();
+    }
+    int error() const { return error_; }
+    int finish() {
+        while (!waiting_.empty())
+            wait_for_one();
+        return error_;
+    }
+
+  private:
+    void wait_for_one() {
+        rados_aio_wait_for_complete(waiting_.front());
+        note(rados_aio_get_return_value(waiting_.front()));
+        rados_aio_release(waiting_.front());
+        waiting_.pop_front();
+    }
+    std::deque<rados_completion_t> waiting_;
+    int error_ = 0;
+};
+
+struct ReleaseWriteOp {
+    void operator()(void* op) const { rados_release_write_op(op); }
+};
+using WriteOp = std::unique_ptr<void, ReleaseWriteOp>;
+
+}  // namespace
+
+class RadosStore::Context {
+  public:
+    explicit Context(rados_ioctx_t context) : context_(context) {}
+    ~Context() {
+        if (context_ != nullptr) rados_ioctx_destroy(context_);
+    }
+    Context(Context&& other) noexcept : context_(std::exchange(other.context_, nullptr)) {}
+    rados_ioctx_t get() const { return context_; }
+
+  private:
+    rados_ioctx_t context_;
+};
+
+RadosStore::RadosStore(const StoreUrl& url) : url_(url) {
+    const auto check = [&](int result, const std::string& what) {
+        if (result >= 0) return;
+        if (cluster_ != nullptr) rados_shutdown(std::exchange(cluster_, nullptr));
+        fail(-result, what, "");
+    };
+    check(rados_create2(&cluster_, "ceph", url_.user.c_str(), 0), "cannot start librados for");
+    if (const int result = rados_conf_read_file(cluster_, url_.conf_file.c_str()); result < 0)
+        check(result, "cannot read " + url_.conf_file.string() + " for");
+    // Without these an operation waits for ever.
+    const std::string timeout = std::to_string(url_.timeout.count());
+    for (const char* name : {"client_mount_timeout", "rados_osd_op_timeout", "rados_mon_op_timeout"})
+        check(rados_conf_set(cluster_, name, timeout.c_str()), "cannot set a timeout for");
+    check(rados_connect(cluster_), "cannot connect to the cluster of");
+    try {
+        open("");
+    } catch (...) {
+        rados_shutdown(std::exchange(cluster_, nullptr));
+        throw;
+    }
+}
+
+RadosStore::~RadosStore() {
+    if (cluster_ != nullptr) rados_shutdown(cluster_);
+}
+
+void RadosStore::fail(int error, const std::string& what, const std::string& key) const {
+    const ErrorKind kind = kind_of(error);
+    throw StoreError(kind, "baseline store: " + what + " " + url_.text + (key.empty() ? "" : "/" + key) +
+                               ": " + std::strerror(error) + advice(kind));
+}
+
+RadosStore::Context RadosStore::open(const std::string& name_space) const {
+    rados_ioctx_t context = nullptr;
+    const int result = rados_ioctx_create(cluster_, url_.container.c_str(), &context);
+    if (result == -ENOENT)
+        throw StoreError(ErrorKind::missing, "baseline store " + url_.text + ": no pool '" + url_.container +
+                                                 "': create it, or correct the URL");
+    if (result < 0) fail(-result, "cannot open the pool of", "");
+    rados_ioctx_set_namespace(context, name_space.c_str());
+    return Context(context);
+}
+
+RadosStore::Context RadosStore::open_of(const std::string& key, std::string* name) const {
+    const size_t slash = key.find('/');
+    if (slash == key.npos) fail(EINVAL, "no folder in the name", key);
+    *name = key.substr(slash + 1);
+    return open(url_.prefix + key.substr(0, slash));
+}
+
+void RadosStore::put(const std::string& key, std::span<const Bytes> content) {
+    std::string name;
+    const Context context = open_of(key, &name);
+    Operations operations;  // librados copies what it is given before rados_aio_* returns
+    std::vector<char> buffer;
+    buffer.reserve(kOperationBytes);
+    uint64_t offset = 0;
+    const auto flush = [&] {
+        rados_completion_t completion = operations.begin();
+        if (completion == nullptr) return;
+        const WriteOp op(rados_create_write_op());
+        rados_write_op_write(op.get(), buffer.data(), buffer.size(), offset);
+        const int result =
+            rados_aio_write_op_operate(op.get(), context.get(), completion, name.c_str(), nullptr,
+                                       LIBRADOS_OPERATION_FULL_TRY);  // an error, not a wait
+        if (result < 0) {
+            operations.note(result);
+            operations.forget_last();
+        }
+        offset += buffer.size();
+        buffer.clear();
+    };
+    for (Bytes piece : content) {
+        while (!piece.empty() && operations.error() == 0) {
+            const size_t bytes = std::min<size_t>(piece.size(), kOperationBytes - buffer.size());
+            const char* from = reinterpret_cast<const char*>(piece.data());
+            buffer.insert(buffer.end(), from, from + bytes);
+            piece = piece.subspan(bytes);
+            if (buffer.size() == kOperationBytes) flush();
+        }
+    }
+    if (!buffer.empty() || offset == 0) flush();
+    if (const int error = operations.finish(); error != 0) fail(error, "cannot write", key);
+}
+
+bool RadosStore::put_exclusive(const std::string& key, Bytes content) {
+    std::string name;
+    const Context context = open_of(key, &name);
+    const WriteOp op(rados_create_write_op());
+    rados_write_op_create(op.get(), LIBRADOS_CREATE_EXCLUSIVE, nullptr);
+    rados_write_op_write_full(op.get(), reinterpret_cast<const char*>(content.data()), content.size());
+    const int result =
+        rados_write_op_operate(op.get(), context.get(), name.c_str(), nullptr, LIBRADOS_OPERATION_FULL_TRY);
+    if (result == -EEXIST) return false;
+    if (result < 0) fail(-result, "cannot create", key);
+    return true;
+}
+
+void RadosStore::get(const std::string& key, uint64_t offset, std::span<std::byte> to) {
+    std::string name;
+    const Context context = open_of(key, &name);
+    while (!to.empty()) {
+        const size_t bytes = std::min<size_t>(to.size(), kOperationBytes);
+        const int result =
+            rados_read(context.get(), name.c_str(), reinterpret_cast<char*>(to.data()), bytes, offset);
+        if (result == -EIO)  // no replica has it whole
+            throw StoreError(ErrorKind::damaged, url_.text + "/" + key + " cannot be read: I/O error");
+        if (result < 0) fail(-result, "cannot read", key);
+        if (result == 0) throw StoreError(ErrorKind::damaged, url_.text + "/" + key + " is too short");
+        offset += static_cast<uint64_t>(result);
+        to = to.subspan(static_cast<size_t>(result));
+    }
+}
+
+uint64_t RadosStore::size_bytes(const std::string& key) {
+    std::string name;
+    const Context context = open_of(key, &name);
+    uint64_t bytes = 0;
+    time_t modified = 0;
+    const int result = rados_stat(context.get(), name.c_str(), &bytes, &modified);
+    if (result < 0) fail(-result, "cannot look at", key);
+    return bytes;
+}
+
+namespace {
+
+// Calls use(name, namespace) for all objects of the context's namespace; returns 0 or an errno value.
+template <typename Use>
+int for_each_object(rados_ioctx_t context, const Use& use) {
+    rados_list_ctx_t cursor = nullptr;
+    if (const int result = rados_nobjects_list_open(context, &cursor); result < 0) return -result;
+    int result = 0;
+    for (;;) {
+        const char* name = nullptr;
+        const char* name_space = nullptr;
+        result = rados_nobjects_list_next(cursor, &name, nullptr, &name_space);
+        if (result < 0) break;
+        use(std::string(name), std::string(name_space == nullptr ? "" : name_space));
+    }
+    rados_nobjects_list_close(cursor);
+    return result == -ENOENT ? 0 : -result;
+}
+
+}  // namespace
+
+std::vector<std::string> RadosStore::list(const std::string& prefix) {
+    std::string wanted;
+    const Context context = open_of(prefix, &wanted);
+    const std::string folder = prefix.substr(0, prefix.find('/') + 1);
+    std::vector<std::string> keys;
+    const int error = for_each_object(context.get(), [&](const std::string& name, const std::string&) {
+        if (name.starts_with(wanted)) keys.push_back(folder + name);
+    });
+    if (error != 0) fail(error, "cannot list", prefix);
+    std::sort(keys.begin(), keys.end());
+    return keys;
+}
+
+std::vector<std::string> RadosStore::folders() {
+    const Context context = open(LIBRADOS_ALL_NSPACES);
+    std::set<std::string> names;
+    const int error = for_each_object(context.get(), [&](const std::string&, const std::string& name_space) {
+        if (name_space.size() > url_.prefix.size() && name_space.starts_with(url_.prefix) &&
+            name_space.find('/', url_.prefix.size()) == name_space.npos)
+            names.insert(name_space.substr(url_.prefix.size()));
+    });
+    if (error != 0) fail(error, "cannot list", "");
+    return {names.begin(), names.end()};
+}
+
+void RadosStore::remove(const std::string& key) {
+    std::string name;
+    const Context context = open_of(key, &name);
+    const int result = rados_remove(context.get(), name.c_str());
+    if (result < 0 && result != -ENOENT) fail(-result, "cannot remove", key);
+}
+
+}  // namespace lagan::baseline
