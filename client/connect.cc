@@ -149,7 +149,8 @@ void create_temporary_region(const NodeClient& node, const std::string& name, ui
 }
 
 void delete_region(const NodeClient& node, const std::string& name) {
-    checked(node.del("/v1/regions/" + name), fmt::format("deleting region '{}'", name));
+    NodeReply reply = node.del("/v1/regions/" + name);
+    if (reply.status != 404) checked(std::move(reply), fmt::format("deleting region '{}'", name));
 }
 
 DpdkHostOptions host_options(const LocalPort& port) {

@@ -65,6 +65,7 @@ std::vector<uint8_t> request_grant(const NodeClient& node, const std::string& re
 
 // Made for one run: the appliance deletes it when its last connection has ended, if nobody did so before.
 void create_temporary_region(const NodeClient& node, const std::string& name, uint64_t bytes);
+// Also one that is not there any more.
 void delete_region(const NodeClient& node, const std::string& name);
 
 DpdkHostOptions host_options(const LocalPort& port);
