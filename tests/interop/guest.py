@@ -197,8 +197,17 @@ mtu = {kMtu}
 addresses = ["{kServer4}/24", "{kServer6}/64", "{kServerVlan4}/24", "{kServerVlan6}/64"]
 ''')
         settings = [word for key, value in more.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
-        self.process = t.start([t.binary("appliance/lagand"), "--config", config, *settings], name="lagand")
+        self.argv = [t.binary("appliance/lagand"), "--config", config, *settings]
+        self.start()
+
+    def start(self):
+        self.process = self.t.start(self.argv, name="lagand")
         self.process.wait_for(r"ready:", timeout=60)
+
+    def restart(self):
+        """After a SIGKILL, on the same arena. The guest's port has to be one that reconnects."""
+        self.process.kill()
+        self.start()
 
     def call(self, method, target, body=None, status=200):
         reply = request(self.socket, method, target, body)
@@ -230,10 +239,10 @@ def vhost_netdev(path, reconnect=False):
     return ["-chardev", f"socket,id=vhost,path={path}{again}", "-netdev", "vhost-user,id=net,chardev=vhost,queues=1"]
 
 
-def on_lagand(t, programs=(), second=(), **settings):
+def on_lagand(t, programs=(), second=(), reconnect=False, **settings):
     """A lagand and a guest on its port: booted, with addresses of both families, a VLAN, and rxe0."""
     appliance = Appliance(t, **settings)
-    guest = Guest(t, "guest", vhost_netdev(appliance.vhost), 2, programs, second=second)
+    guest = Guest(t, "guest", vhost_netdev(appliance.vhost, reconnect), 2, programs, second=second)
     guest.wait_booted()
     guest.join([f"{kGuest4}/24", f"{kGuest6}/64"])
     guest.add_rxe()
