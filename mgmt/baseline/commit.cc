@@ -59,23 +59,22 @@ Manifest BaselineWriter::next_manifest(uint64_t cut_number, uint64_t cut_time_us
 // Returns if `next` is the newest manifest in the store, and throws if it is not, or if that is not known.
 void BaselineWriter::publish(const Manifest& next) {
     const std::string text = encode(next);
-    try {
-        if (store_.put_exclusive(manifest_key(region_.name, next.number), std::as_bytes(std::span(text))))
-            return;
+    unknown_ = next;  // whatever error comes: it may be there
+    if (!store_.put_exclusive(manifest_key(region_.name, next.number), std::as_bytes(std::span(text)))) {
         const Manifest there = read_manifest(store_, region_.name, next.number);
-        if (there == next) return;  // our own, whose answer was lost
-        if (there.session != session_)
+        if (there.session != session_) {
+            unknown_.reset();
             throw StoreError(ErrorKind::refused, store_.where() + ": the baseline " + region_.name +
                                                      " was claimed by another writer (epoch " +
                                                      std::to_string(there.region.epoch) + ", ours is " +
                                                      std::to_string(region_.epoch) +
                                                      "): this one is at its end");
-        throw StoreError(ErrorKind::unavailable, store_.where() + ": an earlier commit of region " +
-                                                     region_.name + " has arrived late: commit again");
-    } catch (const StoreError& error) {
-        if (error.kind() == ErrorKind::unavailable) unknown_ = next;
-        throw;
+        }
+        if (there != next)
+            throw StoreError(ErrorKind::unavailable, store_.where() + ": an earlier commit of region " +
+                                                         region_.name + " has arrived late: commit again");
     }
+    unknown_.reset();
 }
 
 void BaselineWriter::adopt(Manifest next) {

@@ -47,7 +47,6 @@ std::string problem_of(std::span<const IndexEntry> entries, const SegmentRef& re
 PageBuffer make_page_buffer(uint64_t bytes) {
     auto* memory = static_cast<std::byte*>(std::aligned_alloc(kPageBytes, bytes));
     if (memory == nullptr) throw std::bad_alloc();
-    std::memset(memory, 0, bytes);
     return PageBuffer(memory);
 }
 
@@ -63,6 +62,7 @@ PageBuffer encode_tail(std::span<const StoredPage> pages, const RegionIdentity& 
     const auto entries = static_cast<uint32_t>(pages.size());
     const uint64_t bytes = tail_bytes(entries);
     PageBuffer tail = make_page_buffer(bytes);
+    std::memset(tail.get(), 0, bytes);
     uint32_t data_pages = 0;
     for (size_t i = 0; i < pages.size(); ++i) {
         check_page(pages[i], region.size_bytes / kPageBytes);

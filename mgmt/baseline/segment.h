@@ -49,7 +49,7 @@ struct FreeMemory {
     void operator()(std::byte* memory) const { std::free(memory); }
 };
 using PageBuffer = std::unique_ptr<std::byte[], FreeMemory>;
-PageBuffer make_page_buffer(uint64_t bytes);  // a multiple of kPageBytes; zeroed
+PageBuffer make_page_buffer(uint64_t bytes);  // a multiple of kPageBytes
 
 uint64_t tail_bytes(uint32_t entries);
 

@@ -4,8 +4,10 @@
 """The engines of the baseline store against real servers: a one-node Ceph and its S3 gateway. One conformance test passes on all three;
 checkpoints ride through servers that are killed and come back; what an operator has set up wrongly is named."""
 import hashlib
+import http.server
 import pathlib
 import sys
+import threading
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -140,6 +142,58 @@ def what_is_set_up_wrongly_is_named(t):
     t.true("no answer" in (said := refusal(t, shared.s3(t.name, endpoint="http://127.0.0.1:9", timeout=1))), said)
     conf = t.dir / "absent.conf"
     t.true("missing: " in (said := refusal(t, shared.rados(t.name, conf=conf))) and "absent.conf" in said, said)
+
+
+@suite.case
+def a_full_disk_loses_nothing(t):
+    small = t.dir / "small"
+    small.mkdir()
+    t.run(["mount", "-t", "tmpfs", "-o", "size=9m,mode=700", "tmpfs", small])
+    t.defer(lambda: t.run(["umount", "-l", small]))
+    store = str(small / "store")
+    done = t.run([t.binary("tests/system/baseline_ride"), store, 40], check=False, timeout=60)
+    t.equal(done.status, 1, "exit status on a full disk")
+    t.true("no_space: " in done.stdout and "make room there" in done.stdout, done.stdout)
+    cut = done.stdout.count("cut ")
+    t.true(cut >= 1, f"cuts before it was full: {done.stdout}")
+    t.run(["mount", "-o", "remount,size=64m", small])
+    again = t.run([t.binary("tests/system/baseline_ride"), store, 40], timeout=60).stdout.splitlines()
+    t.equal(again[0], f"cut {cut + 1}", "the first cut when there was room")
+    t.equal(again[-1], "done", "the end")
+
+
+class MeagreS3(http.server.BaseHTTPRequestHandler):
+    """Has no conditional writes, and is busy at two of three requests."""
+    requests = 0
+    authorizations = set()
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        MeagreS3.requests += 1
+        MeagreS3.authorizations.add(self.headers.get("Authorization", ""))
+        busy = MeagreS3.requests % 3 != 0
+        body = b"<Error><Code>SlowDown</Code></Error>" if busy else b"<ListBucketResult></ListBucketResult>"
+        self.send_response(503 if busy else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = answer
+
+    def log_message(self, *_):
+        pass
+
+
+@suite.case
+def a_service_without_conditional_writes_is_refused(t):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), MeagreS3) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = t.shared.s3(t.name, endpoint=f"http://127.0.0.1:{server.server_address[1]}")
+        said = refusal(t, store)
+        server.shutdown()
+    t.true("refused: " in said and "ignores If-None-Match" in said, said)
+    t.true(MeagreS3.requests >= 9, f"{MeagreS3.requests} requests: a busy service is asked again")
+    t.true(all(kAccessKey in each and "SignedHeaders=" in each for each in MeagreS3.authorizations), "all are signed")
 
 
 @suite.case

@@ -71,6 +71,46 @@ BOOST_AUTO_TEST_CASE(what_two_cuts_do_not_need_is_removed) {
     BOOST_TEST(writer.stats().commits == 50U);
 }
 
+// Small checkpoints must not leave ever more small segments.
+BOOST_AUTO_TEST_CASE(small_segments_are_merged) {
+    const BaselineScratch scratch;
+    DirectoryStore store(scratch.path);
+    BaselineWriter writer(store, region_of(1000));
+    Model model;
+    for (uint64_t cut = 1; cut <= 300; ++cut) {
+        const Model changes{{cut, cut}, {500 + cut, cut % 3 == 0 ? 0 : kDamaged}};
+        checkpoint(writer, changes, cut);
+        change(model, changes);
+        BOOST_REQUIRE(writer.stats().segments <= 65U);
+    }
+    require_restores(store, model, 300);
+    BOOST_TEST(writer.stats().live_bytes == 300 * kPageBytes);
+    BOOST_TEST(writer.stats().compacted_bytes < 300 * 20 * kPageBytes);
+}
+
+// What is stored again and again takes no more room than the limit says.
+BOOST_AUTO_TEST_CASE(dead_pages_are_bounded) {
+    std::mt19937_64 random = seeded_random();
+    const BaselineScratch scratch;
+    DirectoryStore store(scratch.path);
+    BaselineWriter writer(store, region_of(2000));
+    Model model;
+    for (uint64_t page = 0; page < 2000; ++page)
+        model[page] = 1;
+    checkpoint(writer, model, 1);
+    for (uint64_t cut = 2; cut <= 60; ++cut) {
+        Model changes;
+        for (int i = 0; i < 200; ++i)
+            changes[random() % 2000] = cut;
+        change(model, changes);
+        BOOST_REQUIRE(checkpoint(writer, changes, cut).cleanup_problem.empty());
+        const WriterStats stats = writer.stats();
+        const uint64_t tails = stats.segments * 2 * kPageBytes;
+        BOOST_REQUIRE(stats.stored_bytes <= 2 * stats.live_bytes + tails);
+    }
+    require_restores(store, model, 60);
+}
+
 BOOST_AUTO_TEST_CASE(pages_that_make_no_sense_are_refused) {
     const BaselineScratch scratch;
     DirectoryStore store(scratch.path);

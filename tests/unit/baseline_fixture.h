@@ -27,11 +27,13 @@ namespace lagan::test {
 namespace fs = std::filesystem;
 using namespace lagan::baseline;
 
-// A directory of our own on tmpfs, gone at the end.
+// A directory of our own, gone at the end: on tmpfs, or on a disk, where files can be written past the page
+// cache.
 struct BaselineScratch {
-    BaselineScratch() {
+    explicit BaselineScratch(const fs::path& parent = "/dev/shm") {
         static int count = 0;
-        path = "/dev/shm/lagan_baseline_test." + std::to_string(getpid()) + "." + std::to_string(++count);
+        path = parent / "lagan_baseline_test.";
+        path += std::to_string(getpid()) + "." + std::to_string(++count);
         fs::create_directory(path);
     }
     ~BaselineScratch() { fs::remove_all(path); }
