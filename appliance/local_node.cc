@@ -89,6 +89,7 @@ RegionStatus LocalNode::status_of(const memory::Region& region) {
             .page_bytes = memory::kPageBytes,
             .present_pages = region.present.load(std::memory_order_relaxed),
             .dirty_pages = region.dirty_pages(),
+            .damaged_pages = region.damaged.load(std::memory_order_relaxed),
             .epoch = region.epoch,
             .data_rkey = region.data_rkey,
             .dirty_rkey = region.dirty_rkey,

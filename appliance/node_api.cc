@@ -43,6 +43,7 @@ json to_json(const RegionStatus& region) {
             {"page_bytes", region.page_bytes},
             {"present_pages", region.present_pages},
             {"dirty_pages", region.dirty_pages},
+            {"damaged_pages", region.damaged_pages},
             {"epoch", region.epoch},
             {"data_rkey", region.data_rkey},
             {"dirty_rkey", region.dirty_rkey},

@@ -29,6 +29,7 @@ struct RegionStatus {
     uint32_t page_bytes = 0;
     uint64_t present_pages = 0;  // pages that hold a frame
     uint64_t dirty_pages = 0;
+    uint64_t damaged_pages = 0;  // of the present ones: reads of them are refused
     uint64_t epoch = 0;
     uint32_t data_rkey = 0;
     uint32_t dirty_rkey = 0;

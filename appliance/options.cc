@@ -58,6 +58,8 @@ void read_memory(const toml::table& table, MemoryOptions& memory) {
     memory.huge_pages = reader.choice<HugePages>("huge_pages", kHugePages).value_or(memory.huge_pages);
     memory.temporary_region_seconds = static_cast<uint32_t>(
         reader.integer("temporary_region_seconds", 1, 86'400).value_or(memory.temporary_region_seconds));
+    memory.scrub_pages_per_second = static_cast<uint32_t>(
+        reader.integer("scrub_pages_per_second", 0, 10'000'000).value_or(memory.scrub_pages_per_second));
     reader.refuse_unknown_keys();
 }
 

@@ -36,6 +36,7 @@ struct MemoryOptions {
     HugePages huge_pages = HugePages::automatic;
     uint32_t temporary_region_seconds =
         90;  // without a connection, after which a temporary region is deleted
+    uint32_t scrub_pages_per_second = 10'000;  // compared with their CRCs when idle; 0: none
 };
 
 // How the arena is opened: from the command line, not the file.

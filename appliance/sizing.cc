@@ -96,6 +96,8 @@ EngineOptions size_engine(const Options& options, uint64_t frame_count, uint32_t
     engine.retire_capacity = part_of_frames(32, 512, 16384);
     engine.packet_room = rx_room_bytes(options.ports);
     engine.max_qps = options.rdma.max_qps;
+    engine.engine_count = engine_count;
+    engine.scrub_pages_per_second = options.memory.scrub_pages_per_second;
     return engine;
 }
 

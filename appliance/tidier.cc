@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "appliance/tidier.h"
 
+#include <array>
+#include <span>
 #include <vector>
 
 #include "appliance/log.h"
@@ -10,6 +12,7 @@ namespace lagan::appliance {
 using namespace std::chrono_literals;
 
 constexpr auto kTidyEvery = 1s;
+constexpr uint32_t kDamagedTold = 32;  // lines in the log, per round and lcore
 
 Tidier::Tidier(Appliance& appliance) : a_(appliance), next_(Clock::now() + kTidyEvery) {
     a_.control_plane->connections().set_established_handler([this](const QpAttributes& attributes) {
@@ -31,6 +34,23 @@ void Tidier::tidy_sometimes() {
     close_vanished();
     probe_silent();
     delete_temporary_regions();
+    tell_damaged();
+}
+
+void Tidier::tell_damaged() {
+    for (const auto& engine : a_.engines) {
+        std::array<DamagedPage, kDamagedTold> pages;
+        const uint32_t count = engine->take_damaged(pages.data(), kDamagedTold);
+        for (const DamagedPage& page : std::span(pages).first(count)) {
+            const memory::Region* region = a_.regions->find(static_cast<uint32_t>(page.region_id));
+            if (region == nullptr) continue;  // deleted meanwhile
+            spdlog::error(
+                "region {}: page {} is damaged (its bytes are not what was stored): reads of it are refused "
+                "until it "
+                "is stored again or freed",
+                region->name, page.page);
+        }
+    }
 }
 
 void Tidier::close_failed() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Ends what nobody else will end: connections whose queue pair has failed or whose peer has gone, and
-// temporary regions without a connection. Control thread only.
+// temporary regions without a connection. Tells of pages that the lcores found damaged. Control thread only.
 #pragma once
 
 #include <chrono>
@@ -36,6 +36,7 @@ class Tidier {
     void probe_silent();
     // A region made for one run goes when its last connection has ended, or when none was made in a minute.
     void delete_temporary_regions();
+    void tell_damaged();
     const Port* port_of(uint16_t port_id) const;
     uint32_t losses_of(uint16_t port_id) const;
 

@@ -34,6 +34,9 @@ namespace lagan {
     X(retransmits, "times a requester went back to an earlier PSN")        \
     X(timeouts, "acknowledgement timers that ran out")                     \
     X(probes, "signs of life asked of silent peers")                       \
+    X(pages_scrubbed, "pages compared with their CRCs in idle time")       \
+    X(scrub_rounds, "times that this was done with all pages there were")  \
+    X(pages_poisoned, "pages found damaged: reads of them are refused")    \
     X(handovers, "packets handed to the lcore that owns their queue pair") \
     X(punts, "packets handed to the control thread")                       \
     X(polls, "poll iterations")                                            \

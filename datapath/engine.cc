@@ -23,6 +23,7 @@ namespace {
 inline constexpr uint32_t kHeaderRoom = RTE_PKTMBUF_HEADROOM + 96 + kInlineBytes + 32;
 inline constexpr uint32_t kTailRoom = 64;
 inline constexpr uint32_t kControlBurst = 8;
+inline constexpr uint32_t kDamageRing = 255;  // until the control thread looks
 
 // Unique within the process, however many engines a test makes one after the other.
 std::string unique_name(const char* what, uint32_t index) {
@@ -92,9 +93,16 @@ Engine::Engine(const Shared& shared_state, const EngineOptions& engine_options)
     control_ring_ = make_ring("control", options, options.control_ring, RING_F_SP_ENQ | RING_F_SC_DEQ);
     order_ring_ =
         make_ring("order", options, 2 * options.max_qps, RING_F_SP_ENQ | RING_F_SC_DEQ, sizeof(QpOrder));
+    damage_ring_ =
+        make_ring("damage", options, kDamageRing, RING_F_SP_ENQ | RING_F_SC_DEQ, sizeof(DamagedPage));
     handover_ring = make_ring("handover", options, 1024, RING_F_SC_DEQ);
     if (shared.frames != nullptr)
         retire_ = std::make_unique<memory::RetireQueue>(*shared.frames, shared.rcu, options.retire_capacity);
+    if (shared.frames != nullptr && options.scrub_pages_per_second != 0)
+        scrubber_ =
+            std::make_unique<Scrubber>(shared.rkeys, *shared.frames,
+                                       Scrubber::Share{options.index, options.engine_count,
+                                                       options.scrub_pages_per_second, rte_get_tsc_hz()});
 
     zero_page =
         static_cast<std::byte*>(rte_zmalloc_socket("zero_page", memory::kPageBytes, 4096, options.socket));
@@ -118,6 +126,7 @@ Engine::~Engine() {
     while (rte_ring_dequeue_elem(order_ring_, &order, sizeof order) == 0)
         carry_out(order);
     rte_ring_free(order_ring_);
+    rte_ring_free(damage_ring_);
     for (MbufStash* stash : {&headers, &segments, &tails, &packets})
         rte_mempool_free(stash->pool());
     rte_mempool_free(rx_pool_);
@@ -137,6 +146,24 @@ void Engine::punt(rte_mbuf* packet) {
         return;
     }
     counters.punts++;
+}
+
+void Engine::note_damaged(const memory::Region& region, uint64_t page) {
+    counters.pages_poisoned++;
+    DamagedPage damaged{page, region.id};
+    rte_ring_enqueue_elem(damage_ring_, &damaged, sizeof damaged);
+}
+
+uint32_t Engine::take_damaged(DamagedPage* pages, uint32_t count) {
+    return rte_ring_dequeue_burst_elem(damage_ring_, pages, sizeof(DamagedPage), count, nullptr);
+}
+
+void Engine::scrub_step() {
+    const Scrubber::Step step = scrubber_->step(now_tsc);
+    if (step.outcome == Scrubber::Outcome::damaged) note_damaged(*step.region, step.page);
+    if (step.outcome == Scrubber::Outcome::round) counters.scrub_rounds++;
+    if (step.outcome == Scrubber::Outcome::intact || step.outcome == Scrubber::Outcome::damaged)
+        counters.pages_scrubbed++;
 }
 
 uint32_t Engine::take_punted(rte_mbuf** packets_out, uint32_t count) {

@@ -25,6 +25,7 @@
 #include "datapath/memory/rkey_table.h"
 #include "datapath/qp_table.h"
 #include "datapath/roce/qp.h"
+#include "datapath/scrubber.h"
 
 namespace lagan {
 
@@ -61,6 +62,15 @@ struct EngineOptions {
     uint32_t retire_capacity = 16384;
     uint32_t max_qps = 4096;  // of the process: sizes the lists
     uint32_t control_ring = 1024;
+    // Pages that all engines together compare with their CRCs when idle; 0: none.
+    uint64_t scrub_pages_per_second = 0;
+    uint32_t engine_count = 1;  // that share this work
+};
+
+// A page that was found damaged, for the log.
+struct DamagedPage {
+    uint64_t page;
+    uint64_t region_id;
 };
 
 // mbufs taken from a pool in bulk, so that one costs a nanosecond.
@@ -116,6 +126,9 @@ class Engine {
     // ---- Control thread, while the engine runs ----
     // Packets that the engine does not answer itself; up to `count`, returns how many. The caller owns them.
     uint32_t take_punted(rte_mbuf** packets, uint32_t count);
+    // Pages found damaged since the last call; up to `count`, returns how many. Some are left out when nobody
+    // asks for long; the counter has them all.
+    uint32_t take_damaged(DamagedPage* pages, uint32_t count);
     // Sends a packet made by the control thread. Takes ownership; lost when the ring is full.
     void send_from_control(uint16_t port_id, rte_mbuf* packet);
     rte_mbuf* allocate_for_control();
@@ -166,6 +179,12 @@ class Engine {
         timed.push_back(&qp);
     }
     void punt(rte_mbuf* packet);
+    // A page has been poisoned.
+    void note_damaged(const memory::Region& region, uint64_t page);
+    // A step of the scrubber, if it may take one.
+    void scrub() {
+        if (scrubber_ && scrubber_->due(now_tsc)) scrub_step();
+    }
     // Sends what the control thread gave us and lets go of QPs it closes. Bounded per call; returns packets
     // sent.
     uint32_t serve_control();
@@ -177,13 +196,16 @@ class Engine {
     };
     void carry_out(const QpOrder& order);
     void let_go(Qp& qp);
+    void scrub_step();
 
     rte_mempool* rx_pool_ = nullptr;
     rte_mempool* control_pool_ = nullptr;
     rte_ring* punt_ring_ = nullptr;
     rte_ring* control_ring_ = nullptr;  // control → engine: packets
     rte_ring* order_ring_ = nullptr;    // control → engine: QpOrder
+    rte_ring* damage_ring_ = nullptr;   // engine → control: DamagedPage
     std::unique_ptr<memory::RetireQueue> retire_;
+    std::unique_ptr<Scrubber> scrubber_;  // null: nothing to do
 };
 
 }  // namespace lagan

@@ -20,6 +20,7 @@ uint32_t poll_once(Engine& engine) {
     work += engine.serve_control();
     check_all_timers(engine);
     flush_tx(engine);
+    if (work == 0) engine.scrub();
     rte_rcu_qsbr_quiescent(engine.shared.rcu, engine.options.index);
     if (engine.retire() != nullptr) engine.retire()->reclaim(kReclaimBudget);
 

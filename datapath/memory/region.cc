@@ -30,7 +30,10 @@ static void note_presence(Region& region, uint64_t page) {
     } while (present != (region.page_table[page].load() != kAbsent));
 }
 
-static void retire_entry(RetireQueue& retire, Pte entry) {
+// The entry is in no page table any more.
+static void let_go(const Region& region, RetireQueue& retire, Pte entry) {
+    if ((entry & kPtePoisoned) != 0) [[unlikely]]
+        region.damaged.fetch_sub(1, std::memory_order_relaxed);
     if (pte_frame(entry) != kNoFrame) retire.retire(pte_frame(entry));
 }
 
@@ -54,7 +57,7 @@ PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire,
     if (was_absent) {
         note_presence(region, page);
     } else {
-        retire_entry(retire, before);
+        let_go(region, retire, before);
     }
     return PublishResult::published;
 }
@@ -68,15 +71,18 @@ bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64
     } while (!entry.compare_exchange_strong(before, kAbsent, std::memory_order_acq_rel,
                                             std::memory_order_acquire));
     note_presence(region, page);
-    retire_entry(retire, before);
+    let_go(region, retire, before);
     budget.give(region);
     return true;
 }
 
 bool poison_page(const Region& region, uint64_t page, FrameIndex frame) {
     Pte expected = make_pte(frame);
-    return region.page_table[page].compare_exchange_strong(
+    region.damaged.fetch_add(1, std::memory_order_relaxed);  // before a store may take it back
+    const bool poisoned = region.page_table[page].compare_exchange_strong(
         expected, expected | kPtePoisoned, std::memory_order_acq_rel, std::memory_order_relaxed);
+    if (!poisoned) region.damaged.fetch_sub(1, std::memory_order_relaxed);
+    return poisoned;
 }
 
 }  // namespace lagan::memory

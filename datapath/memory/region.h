@@ -46,8 +46,10 @@ struct Region {
     uint32_t data_rkey;                // R_Key of the pages
     uint32_t dirty_rkey;               // R_Key of the dirty list memory
     std::atomic<uint64_t> present{0};  // atomic: pages that hold a frame
-    bool temporary;                    // control only: goes with its last connection
-    std::string name;                  // control only
+    // atomic: pages whose entries are poisoned. It counts beside the region's content, whence mutable.
+    mutable std::atomic<uint64_t> damaged{0};
+    bool temporary;    // control only: goes with its last connection
+    std::string name;  // control only
 
     DirtyList& active() const { return *phase.load(std::memory_order_acquire)->active; }
     // In both lists; a page that was changed before a cut and after it counts twice.
@@ -78,8 +80,9 @@ PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire,
 // gives it back to the budget. Returns whether it held one.
 bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64_t page);
 
-// The frame's bytes are not what was stored. Reads of the page are refused from now on, until a store or a
-// free brings something else. False: it has come already. The frame itself may be in use no more by then.
+// The frame's bytes are not what was stored; counted. Reads of the page are refused from now on, until a
+// store or a free brings something else. False: it has come already. The frame itself may be in use no more
+// by then.
 bool poison_page(const Region& region, uint64_t page, FrameIndex frame);
 
 }  // namespace lagan::memory

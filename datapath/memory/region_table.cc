@@ -209,6 +209,7 @@ void RegionTable::adopt(std::vector<FoundRegion> found) {
         region.epoch = one.record.epoch;
         region.data_rkey = one.record.data_rkey;
         region.dirty_rkey = one.record.dirty_rkey;
+        region.damaged = one.damaged_pages;
         region.temporary = one.record.temporary != 0;
         region.name = one.record.name;
         if (!budget_.reserve(region.reserve_pages) || !budget_.restore(region, one.present_pages))

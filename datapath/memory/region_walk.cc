@@ -70,10 +70,9 @@ class Walker {
                 if (entry == kAbsent) continue;
                 bits |= 1ULL << (page % 64);
                 ++pages;
-                if (!claim(entry, page)) {
-                    table_[page].store(kPtePoisoned, std::memory_order_relaxed);
-                    ++damaged;
-                }
+                const bool good = claim(entry, page);
+                if (!good) table_[page].store(kPtePoisoned, std::memory_order_relaxed);
+                if (!good || (entry & kPtePoisoned) != 0) ++damaged;
             }
             if (present_ != nullptr && present_[word].load(std::memory_order_relaxed) != bits)
                 present_[word].store(bits, std::memory_order_relaxed);

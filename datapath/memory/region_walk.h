@@ -20,7 +20,7 @@ struct FoundRegion {
     std::unique_ptr<std::atomic<Pte>[]> page_table_copy;  // of an arena opened to look, in place of the file
     MappedFile dirty_file;
     uint64_t present_pages = 0;
-    uint64_t damaged_pages = 0;  // of these; their entries are poisoned now
+    uint64_t damaged_pages = 0;  // of these; their entries are poisoned, by now or already
 
     std::atomic<Pte>* page_table() const {
         return page_table_copy ? page_table_copy.get()

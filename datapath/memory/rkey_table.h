@@ -51,6 +51,14 @@ class RkeyTable {
         return &slot.entry;
     }
 
+    // Any lcore, to go over all entries: the one of a slot below slots(), or null. The pointer is as good as
+    // that of find().
+    uint32_t slots() const { return mask_ + 1; }
+    const MemoryRegion* at(uint32_t slot) const {
+        const Slot& there = slots_[slot];
+        return there.visible_rkey.load(std::memory_order_acquire) == 0 ? nullptr : &there.entry;
+    }
+
   private:
     enum class State : uint8_t { free, used, removed };
     struct alignas(64) Slot {

@@ -42,7 +42,7 @@ Refusal execute_paged(Engine& engine, Qp& qp, memory::Region& region, uint64_t v
     if (!start_page(engine, qp, va / kPageBytes, offset)) return Refusal::no_frames;
     memory::Pte old = region.page_table[va / kPageBytes].load(std::memory_order_acquire);
     memory::PublishResult result;
-    do {  // again only when another lcore has stored this page in between
+    do {  // again when another lcore has stored this page in between, or it was found damaged
         if ((old & memory::kPtePoisoned) != 0) return Refusal::poisoned_page;
         found = 0;
         if (old != memory::kAbsent)

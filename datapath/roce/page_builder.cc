@@ -80,6 +80,28 @@ static void complete_crcs(Engine& engine, const PageBuilder& builder) {
     meta.page_crc = page_crc;
 }
 
+// Whether what was taken from the old page was still what had been stored there: it would get good CRCs now.
+// Else the old page is poisoned. After complete_crcs().
+static bool old_page_was_good(Engine& engine, const memory::Region& region, const PageBuilder& builder,
+                              memory::Pte old) {
+    if (old == memory::kAbsent) return true;
+    memory::FramePool& frames = *engine.shared.frames;
+    const memory::FrameIndex frame = memory::pte_frame(old);
+    const FrameMeta& before = frames.meta(frame);
+    const FrameMeta& now = frames.meta(builder.frame);
+    bool good = true;
+    for (uint32_t block = 0; block < kBlocksPerPage; block++) {
+        const uint32_t begin = block * kBlockBytes, end = begin + kBlockBytes;
+        if (builder.from <= begin && builder.to >= end) continue;  // brought whole
+        const bool kept_whole = builder.to <= begin || builder.from >= end;
+        const uint32_t crc =
+            kept_whole ? now.block_crc[block] : crc32_raw(0, frames.data(frame) + begin, kBlockBytes);
+        good = good && crc == before.block_crc[block];
+    }
+    if (!good && memory::poison_page(region, builder.page, frame)) engine.note_damaged(region, builder.page);
+    return good;
+}
+
 // A raw CRC of zeros is zero; only then are the bytes looked at.
 static bool all_zero(Engine& engine, const PageBuilder& builder) {
     const FrameMeta& meta = engine.shared.frames->meta(builder.frame);
@@ -98,6 +120,10 @@ memory::PublishResult publish_over(Engine& engine, Qp& qp, memory::Region& regio
     PageBuilder& builder = qp.responder.builder;
     fill_from_old_page(engine, builder, old);
     complete_crcs(engine, builder);
+    if (!old_page_was_good(engine, region, builder, old)) {
+        old = region.page_table[builder.page].load(std::memory_order_acquire);
+        return memory::PublishResult::changed;
+    }
     const auto result = memory::publish_page(region, *engine.shared.frames, *engine.retire(),
                                              *engine.shared.budget, builder.page, builder.frame, old);
     if (result == memory::PublishResult::published) {
@@ -112,10 +138,14 @@ Refusal publish_built_page(Engine& engine, Qp& qp, memory::Region& region) {
     memory::FramePool& frames = *engine.shared.frames;
     const bool whole = builder.from == 0 && builder.to == kPageBytes;
     memory::Pte expected = region.page_table[builder.page].load(std::memory_order_acquire);
-    memory::PublishResult result;
-    do {  // again only when another lcore has stored this page in between
+    auto result = memory::PublishResult::changed;
+    do {  // again when another lcore has stored this page in between, or it was found damaged
         if (!whole && !fill_from_old_page(engine, builder, expected)) return Refusal::poisoned_page;
         complete_crcs(engine, builder);
+        if (!whole && !old_page_was_good(engine, region, builder, expected)) [[unlikely]] {
+            expected = region.page_table[builder.page].load(std::memory_order_acquire);
+            continue;
+        }
         if (all_zero(engine, builder) && (whole || expected == memory::kAbsent)) {
             // An absent page stays as it is: another lcore may store other bytes of it at this moment.
             if (expected != memory::kAbsent)

@@ -37,7 +37,8 @@ bool send_read_packet(Engine& engine, Qp& qp, const Reply& read) {
         .psn = psn_add(read.first_psn, r.reply_cursor),
         .msn = read.msn,
         .va = read.va + skipped,
-        .bytes = std::min<uint32_t>(read.length - skipped, qp.mtu_bytes)};
+        .bytes = std::min<uint32_t>(read.length - skipped, qp.mtu_bytes),
+        .again = static_cast<int32_t>(r.reply_done - r.reply_head) > 0};
 
     Refusal refusal = Refusal::none;
     const memory::MemoryRegion* memory = nullptr;

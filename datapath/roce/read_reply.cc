@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "datapath/frame_check.h"
 #include "datapath/memory/region.h"
 #include "datapath/roce/aeth.h"
 #include "datapath/roce/crc32.h"
@@ -45,13 +46,26 @@ const std::byte* piece_data(Engine& engine, const Piece& piece) {
     return engine.shared.frames->data(piece.frame) + piece.offset;
 }
 
-uint32_t find_pieces(const memory::Region& region, const ReadReply& reply, Piece pieces[2],
+// The page's entry, once its frame was compared with its CRCs; a damaged one is poisoned. Again only when the
+// page is stored at this moment.
+memory::Pte verified_entry(Engine& engine, const memory::Region& region, uint64_t page) {
+    for (;;) {
+        const memory::Pte pte = region.page_table[page].load(std::memory_order_acquire);
+        const memory::FrameIndex frame = memory::pte_frame(pte);
+        if (pte != memory::make_pte(frame) || frame_is_intact(*engine.shared.frames, frame)) return pte;
+        if (memory::poison_page(region, page, frame)) engine.note_damaged(region, page);
+    }
+}
+
+uint32_t find_pieces(Engine& engine, const memory::Region& region, const ReadReply& reply, Piece pieces[2],
                      Refusal& refusal) {
     uint64_t va = reply.va;
     uint32_t left = reply.bytes;
     uint32_t count = 0;
     while (left != 0) {
-        const memory::Pte pte = region.page_table[va / kPageBytes].load(std::memory_order_acquire);
+        const uint64_t page = va / kPageBytes;
+        const memory::Pte pte = reply.again ? verified_entry(engine, region, page)
+                                            : region.page_table[page].load(std::memory_order_acquire);
         if ((pte & memory::kPtePoisoned) != 0) [[unlikely]]
             refusal = Refusal::poisoned_page;
         const uint32_t offset = va % kPageBytes;
@@ -184,7 +198,8 @@ Refusal send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memo
         sent = send_flat(engine, qp, reply, memory->base + reply.va);
     } else {
         Piece pieces[2];
-        const uint32_t count = memory == nullptr ? 0 : find_pieces(*memory->region, reply, pieces, refusal);
+        const uint32_t count =
+            memory == nullptr ? 0 : find_pieces(engine, *memory->region, reply, pieces, refusal);
         if (refusal != Refusal::none) [[unlikely]]
             return refusal;
         const bool copy = reply.bytes <= kInlineBytes || engine.ports[qp.port_slot].linear;

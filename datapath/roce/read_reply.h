@@ -15,6 +15,7 @@ struct ReadReply {
     uint32_t msn;
     uint64_t va;
     uint32_t bytes;
+    bool again;  // the requester did not take the first response, maybe since the page is damaged: verify it
 };
 
 // `memory` is null for a response of no bytes. Sets `sent`; it stays false when mbufs are short (counted). A

@@ -151,7 +151,8 @@ Loopback::Loopback(const LoopbackOptions& wanted) : options(wanted), random(want
                                  .rx_mbufs = 4095,
                                  .retire_capacity = 2048,
                                  .max_qps = 256,
-                                 .control_ring = 256};
+                                 .control_ring = 256,
+                                 .scrub_pages_per_second = options.scrub_pages_per_second};
     server = std::make_unique<Engine>(Shared{.qps = *server_qps,
                                              .rkeys = *rkeys,
                                              .rcu = server_rcu,

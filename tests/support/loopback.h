@@ -85,6 +85,7 @@ struct LoopbackOptions {
     uint8_t rnr_retry = 7;
     uint8_t responder_resources = 16;
     uint8_t initiator_depth = 16;
+    uint64_t scrub_pages_per_second = 0;  // of the server
     uint64_t seed = 1;
 };
 

@@ -34,7 +34,10 @@ struct RegionNode {
         if (frame == memory::kNoFrame) return false;
         auto* words = reinterpret_cast<uint64_t*>(pool.data(frame));
         std::fill(words, words + memory::kPageBytes / sizeof word, word);
-        pool.meta(frame).page_crc = roce::crc32_raw(0, words, memory::kPageBytes);
+        memory::FrameMeta& meta = pool.meta(frame);
+        meta.page_crc = roce::crc32_raw(0, words, memory::kPageBytes);
+        for (uint32_t& crc : meta.block_crc)  // all blocks are alike
+            crc = roce::crc32_raw(0, words, memory::kBlockBytes);
         memory::Pte expected = region.page_table[page].load(std::memory_order_acquire);
         memory::PublishResult result;
         do {
