@@ -3,6 +3,7 @@
 
 #include <rte_rcu_qsbr.h>
 
+#include <algorithm>
 #include <bit>
 #include <stdexcept>
 
@@ -77,6 +78,11 @@ void QpTable::reap() {
         size_--;
         return true;
     });
+}
+
+bool QpTable::is_dying(uint32_t qpn) const {
+    return std::any_of(dying_.begin(), dying_.end(),
+                       [=](const Dying& entry) { return entry.qp->qpn == qpn; });
 }
 
 void QpTable::for_each(const std::function<void(Qp&)>& visit) {

@@ -39,6 +39,7 @@ class QpTable {
     // lcore has passed a quiescent state.
     void destroy(uint32_t qpn);
     void reap();
+    bool is_dying(uint32_t qpn) const;  // destroyed, and not yet reaped
 
     // Any lcore, or the control thread. Null for an unknown number.
     Qp* find(uint32_t qpn) const {

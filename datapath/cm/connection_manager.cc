@@ -78,6 +78,7 @@ void ConnectionManager::tick(uint64_t now_us) {
     now_us_ = std::max(now_us_, now_us);
     while (Connection* due = table_.take_due(now_us_))
         unanswered(*due);
+    answer_late();
 }
 
 std::vector<ConnectionInfo> ConnectionManager::list() const {

@@ -143,6 +143,8 @@ class ConnectionManager {
     void handle(const Incoming& from, const roce::CmDisconnectRequest& dreq);
     void handle(const Incoming& from, const roce::CmDisconnectReply& drep);
     void start_disconnect(Connection& connection);
+    void answer_when_gone(const Incoming& from, const roce::CmDisconnectRequest& dreq);
+    void answer_late();
 
     net::PacketIo& io_;
     const std::vector<net::PortConfig>& ports_;
@@ -156,6 +158,13 @@ class ConnectionManager {
     uint32_t next_psn_ = 0;  // of the datagrams that we send
     uint64_t now_us_ = 0;
     ConnectionTable table_;
+    // DREPs that wait for their queue pair's end.
+    struct LateAnswer {
+        net::Path path;
+        roce::Mad drep;
+        uint32_t qpn;
+    };
+    std::vector<LateAnswer> late_answers_;
     std::map<uint16_t, AcceptHandler> listeners_;
     EstablishedHandler on_established_;
     DisconnectedHandler on_disconnected_;

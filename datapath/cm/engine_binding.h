@@ -35,6 +35,7 @@ class EngineBinding final : public net::PacketIo, public QpProvider {
     void release_qpn(uint32_t qpn) override { table_.release_qpn(qpn); }
     bool create(const QpAttributes& attributes, uint32_t engine) override;
     void destroy(uint32_t qpn) override { table_.destroy(qpn); }
+    bool is_gone(uint32_t qpn) override { return !table_.is_dying(qpn); }
     bool has_received(uint32_t qpn) override;
 
   private:

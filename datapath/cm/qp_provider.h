@@ -22,8 +22,11 @@ class QpProvider {
     // it.
     virtual bool create(const QpAttributes& attributes, uint32_t engine) = 0;
 
-    // The queue pair stops at once.
+    // The queue pair stops soon: what its owner is doing with it, it may still end.
     virtual void destroy(uint32_t qpn) = 0;
+
+    // False from destroy() until its owner has let go of it, and nothing of it is carried out any more.
+    virtual bool is_gone(uint32_t qpn) = 0;
 
     // Whether a valid packet has arrived on the queue pair: that proves the peer established, as an RTU does.
     virtual bool has_received(uint32_t qpn) = 0;

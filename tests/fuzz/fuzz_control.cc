@@ -90,7 +90,9 @@ struct Provider final : cm::QpProvider {
     }
     void destroy(uint32_t qpn) override { check(live.erase(qpn) == 1, "a queue pair is destroyed once"); }
     bool has_received(uint32_t qpn) override { return qpn % 2 == 0; }
+    bool is_gone(uint32_t) override { return ++asked % 5 != 0; }
 
+    uint64_t asked = 0;
     uint32_t last = 0x100;
     std::set<uint32_t> allocated, live;
 };

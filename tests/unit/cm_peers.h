@@ -38,7 +38,11 @@ class StrictProvider : public cm::QpProvider {
         last_engine = engine;
         return true;
     }
-    void destroy(uint32_t qpn) override { BOOST_TEST(live.erase(qpn) == 1U); }
+    void destroy(uint32_t qpn) override {
+        BOOST_TEST(live.erase(qpn) == 1U);
+        if (linger) lingering.insert(qpn);
+    }
+    bool is_gone(uint32_t qpn) override { return !lingering.contains(qpn); }
     bool has_received(uint32_t qpn) override {
         BOOST_TEST(live.contains(qpn));
         return received.contains(qpn);
@@ -50,6 +54,8 @@ class StrictProvider : public cm::QpProvider {
     uint32_t allocations_left = 1'000'000;
     uint32_t last_engine = 0;
     bool refuse_create = false;
+    bool linger = false;  // what is destroyed is not gone before it is taken out of this:
+    std::set<uint32_t> lingering;
 
   private:
     uint32_t next_;

@@ -214,6 +214,28 @@ BOOST_AUTO_TEST_CASE(dreqs_are_answered_even_when_unknown_and_ignored_with_the_w
     BOOST_TEST((network.server.ended.at(rep.local_qpn) == DisconnectReason::peer));
 }
 
+// Else a client that connects again could find something of its old connection carried out behind what it
+// repeats.
+BOOST_AUTO_TEST_CASE(a_drep_waits_for_the_end_of_the_queue_pair) {
+    Network network;
+    const auto rep = only_answer<roce::CmReply>(network, {9, good_request()});
+    answers(network, {9, rtu_for(rep)});
+    network.server.provider.linger = true;
+    for (int i = 0; i < 3; ++i) {
+        BOOST_TEST(answers(network, {10, dreq_for(rep)}).empty());
+        network.run(100'000);
+    }
+    BOOST_TEST(network.server.provider.live.empty());
+    auto unknown = dreq_for(rep);
+    ++unknown.remote_comm_id;  // nor when the connection is forgotten
+    BOOST_TEST(answers(network, {10, unknown}).empty());
+    BOOST_TEST(network.server.count("drep_sent") == 0U);
+    network.server.provider.lingering.clear();
+    network.run(10'000);
+    BOOST_TEST(network.server.count("drep_sent") == 1U);
+    only_answer<roce::CmDisconnectReply>(network, {10, dreq_for(rep)});
+}
+
 BOOST_AUTO_TEST_CASE(a_dreq_may_overtake_the_rtu) {
     Network network;
     const auto rep = only_answer<roce::CmReply>(network, {9, good_request()});
