@@ -271,15 +271,18 @@ def a_client_that_has_forgotten_its_connection(t):
 
 # The arena is new, and region 1 may be somebody else's.
 @suite.case
-def a_grant_does_not_outlive_a_restart(t):
+def a_grant_outlives_a_restart_and_not_its_arena(t):
     node = Node(t)
     grant = node.grant()
     Connection(node.wire, grant, node.service_port, t.scaled(20)).close()
     t.equal(node.lagand.terminate(), 0, "exit status")
     node.start()
+    Connection(node.wire, grant, node.service_port, t.scaled(20)).close()
+    t.equal(node.lagand.terminate(), 0, "exit status")
+    node.start("--empty-arena")
     try:
         Connection(node.wire, grant, node.service_port, t.scaled(20))
-        t.true(False, "connected with a grant from before the restart")
+        t.true(False, "connected with a grant for another arena")
     except Rejected as rejected:
         t.true(b"from before its restart" in rejected.private_data, f"the REJ's words: {rejected.private_data}")
     node.serves(node.connect())
