@@ -25,13 +25,29 @@ constexpr uint32_t kMaxRkeys = 1U << 16;
 constexpr size_t kSmallPageBytes = 4096;
 constexpr size_t kHugePageBytes = 2U << 20;
 
+void say(const recovery::Event& event) {
+    const auto level = event.severity == recovery::Severity::info      ? spdlog::level::info
+                       : event.severity == recovery::Severity::warning ? spdlog::level::warn
+                                                                       : spdlog::level::err;
+    spdlog::log(level, "{}{}{}", event.region.empty() ? "" : "region " + event.region + ": ",
+                event.kind == "checkpoint_done" ? "checkpoint, " : "", event.text);
+}
+
 void plan_cpus(Appliance& a) {
+    a.events = std::make_unique<recovery::EventLog>(say);
     LcoreRequest request{.poll_cpus = a.options.poll.lcores, .control_cpu = a.options.poll.control_cpu};
     for (const PortOptions& port : a.options.ports) {
         request.max_pollers = std::max(request.max_pollers, port.queues);
         request.port_nodes.push_back(port_numa_node(port));
     }
-    a.plan = plan_lcores(usable_cpus(), request);
+    const std::vector<Cpu> cpus = usable_cpus();
+    a.plan = plan_lcores(cpus, request);
+    for (const Cpu& cpu : cpus) {
+        const auto polls = [&](const PollLcore& poller) { return poller.cpu.number == cpu.number; };
+        if (std::none_of(a.plan.pollers.begin(), a.plan.pollers.end(), polls))
+            a.worker_cpus.push_back(cpu.number);
+    }
+    if (a.worker_cpus.empty()) a.worker_cpus.push_back(a.plan.control.number);
     for (const std::string& line : describe(a.plan))
         spdlog::info("plan: {}", line);
 }
@@ -120,15 +136,16 @@ void end_eal(Appliance& a) {
 
 void make_memory(Appliance& a) {
     const auto engine_count = static_cast<uint32_t>(a.plan.pollers.size());
+    const uint32_t readers = engine_count + 1;  // and checkpoints
     a.rcu.reset(static_cast<rte_rcu_qsbr*>(
-        rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(engine_count), RTE_CACHE_LINE_SIZE)));
-    if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), engine_count) != 0)
-        throw std::runtime_error("no memory for RCU");
+        rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(readers), RTE_CACHE_LINE_SIZE)));
+    if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), readers) != 0) throw std::runtime_error("no memory for RCU");
     a.frames =
         std::make_unique<memory::FramePool>(a.arena->frames(), a.arena->frame_meta(), a.found.published);
     a.rkeys = std::make_unique<memory::RkeyTable>(kMaxRkeys);
     a.regions = std::make_unique<memory::RegionTable>(*a.arena, *a.frames, *a.rkeys, a.rcu.get(),
-                                                      slack_frames(a.engine_options, engine_count));
+                                                      slack_frames(a.engine_options, engine_count),
+                                                      cut_frames(a.options, a.frames->capacity()));
     a.regions->adopt(std::move(a.found.regions));
     a.found = {};
     for (const memory::Region* region : a.regions->list())
@@ -255,8 +272,26 @@ void drop_control_plane(Appliance& a) {
     a.binding.reset();
 }
 
-void open_api(Appliance& a) {
+void open_queue(Appliance& a) {
     a.queue = std::make_unique<ControlQueue>();
+}
+
+void drop_queue(Appliance& a) {
+    a.queue.reset();
+}
+
+void open_baseline(Appliance& a) {
+    if (!a.options.baseline.store.empty() && !a.arena->read_only())
+        a.recovery = std::make_unique<Recovery>(a);
+}
+
+// Cancels what runs; a region half restored is dropped at the next start.
+void close_baseline(Appliance& a) {
+    if (a.queue) a.queue->close();
+    a.recovery.reset();
+}
+
+void open_api(Appliance& a) {
     a.node = std::make_unique<LocalNode>(a);
     a.api = std::make_unique<NodeApi>(*a.node, *a.queue);
     a.server = std::make_unique<HttpServer>(
@@ -269,7 +304,6 @@ void close_api(Appliance& a) {
     a.server.reset();
     a.api.reset();
     a.node.reset();
-    a.queue.reset();
 }
 
 void nothing(Appliance&) {}
@@ -293,6 +327,8 @@ constexpr Step kSteps[] = {
     {"ports", open_ports, close_ports},
     {"poll loops", start_polling, stop_polling},
     {"control plane", make_control_plane, drop_control_plane},
+    {"control queue", open_queue, drop_queue},
+    {"baseline", open_baseline, close_baseline},
     {"node API", open_api, close_api},
 };
 

@@ -19,6 +19,7 @@
 #include "appliance/node_api.h"
 #include "appliance/options.h"
 #include "appliance/ports.h"
+#include "appliance/recovery.h"
 #include "appliance/sizing.h"
 #include "datapath/cm/control_plane.h"
 #include "datapath/engine.h"
@@ -43,6 +44,8 @@ struct Appliance {
     const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
     LcorePlan plan{};
+    std::vector<unsigned> worker_cpus;  // for what takes long, off the poll lcores
+    std::unique_ptr<recovery::EventLog> events;
     EngineOptions engine_options;
     std::unique_ptr<GrantKey> key;
     std::unique_ptr<memory::Arena> arena;
@@ -64,6 +67,7 @@ struct Appliance {
     uint64_t failed_closed = 0;                      // connections closed because their queue pair had failed
     uint64_t vanished_closed = 0;  // connections closed because the port's other end had gone
     std::unique_ptr<ControlQueue> queue;
+    std::unique_ptr<Recovery> recovery;  // null: no store is configured
     std::unique_ptr<NodeService> node;
     std::unique_ptr<NodeApi> api;
     std::unique_ptr<HttpServer> server;

@@ -90,6 +90,12 @@ RegionStatus LocalNode::status_of(const memory::Region& region) {
             .present_pages = region.present.load(std::memory_order_relaxed),
             .dirty_pages = region.dirty_pages(),
             .damaged_pages = region.damaged.load(std::memory_order_relaxed),
+            .draining_pages = region.dirty->drain().count(),
+            .cut_number = region.dirty->cut_number(),
+            .durable_cut = region.dirty->durable_cut(),
+            .uid = region.uid,
+            .temporary = region.temporary,
+            .restoring = region.restoring,
             .epoch = region.epoch,
             .data_rkey = region.data_rkey,
             .dirty_rkey = region.dirty_rkey,
@@ -109,8 +115,11 @@ RegionStatus LocalNode::region(const std::string& name) {
 
 RegionStatus LocalNode::create_region(const RegionSpec& spec) {
     try {
-        const memory::Region& region = a_.regions->create(spec.name, spec.size_bytes, spec.reserve_bytes,
-                                                          spec.overcommit, spec.temporary);
+        const memory::Region& region = a_.regions->create({.name = spec.name,
+                                                           .size_bytes = spec.size_bytes,
+                                                           .reserve_bytes = spec.reserve_bytes,
+                                                           .overcommit = spec.overcommit,
+                                                           .temporary = spec.temporary});
         spdlog::info("region {}: created, {}, {} reserved", region.name, format_size(region.size_bytes),
                      format_size(region.reserve_pages * memory::kPageBytes));
         if (spec.temporary) a_.temporary_regions[region.id] = 0;
@@ -122,6 +131,7 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
 
 void LocalNode::delete_region(const std::string& name) {
     memory::Region& region = find(name);
+    if (a_.recovery) a_.recovery->let_go(region);
     const auto connections = connections_of(region);
     for (const uint32_t qpn : connections)
         a_.control_plane->connections().close(qpn);
@@ -132,12 +142,22 @@ void LocalNode::delete_region(const std::string& name) {
 
 IssuedGrant LocalNode::make_grant(const std::string& name, Role role, uint64_t ttl_s) {
     const memory::Region& region = find(name);
+    if (region.restoring)
+        throw ServiceError(ServiceError::Kind::exists, fmt::format("region {} is being restored", name));
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     const uint64_t expiry =
         static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()) + ttl_s;
     spdlog::info("region {}: grant to {} for {} s", name, role_name(role), ttl_s);
     return {grant_to_hex(a_.key->sign({.role = role, .region_id = region.id, .expiry_unix_s = expiry})),
             expiry};
+}
+
+Recovery* LocalNode::recovery() {
+    return a_.recovery.get();
+}
+
+std::vector<recovery::Event> LocalNode::events_after(uint64_t number) {
+    return a_.events->after(number);
 }
 
 nlohmann::json LocalNode::statistics() {

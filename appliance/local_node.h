@@ -18,6 +18,8 @@ class LocalNode final : public NodeService {
     void delete_region(const std::string& name) override;
     IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) override;
     nlohmann::json statistics() override;
+    Recovery* recovery() override;
+    std::vector<recovery::Event> events_after(uint64_t number) override;
 
   private:
     memory::Region& find(const std::string& name);

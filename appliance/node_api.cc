@@ -7,31 +7,26 @@
 #include <algorithm>
 #include <array>
 #include <boost/algorithm/string/split.hpp>
+#include <chrono>
 #include <span>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "appliance/api_request.h"
 #include "appliance/grant.h"
 #include "appliance/size_text.h"
 
 namespace lagan::appliance {
 
 using nlohmann::json;
+using namespace std::chrono_literals;
 
 namespace {
 
+constexpr auto kWaitForCheckpoint = 10s;
 constexpr uint64_t kMaxTtlSeconds = 366ULL * 24 * 3600;
 constexpr uint64_t kDefaultTtlSeconds = 3600;
-constexpr int kMaxJsonDepth = 16;
-
-// Thrown by the checks below; becomes the reply.
-struct Refused {
-    ApiReply reply;
-};
-
-[[noreturn]] void refuse(unsigned status, const std::string& detail) {
-    throw Refused{problem(status, detail)};
-}
 
 // ---- From structs to JSON ----
 
@@ -44,6 +39,12 @@ json to_json(const RegionStatus& region) {
             {"present_pages", region.present_pages},
             {"dirty_pages", region.dirty_pages},
             {"damaged_pages", region.damaged_pages},
+            {"draining_pages", region.draining_pages},
+            {"cut_number", region.cut_number},
+            {"durable_cut", region.durable_cut},
+            {"state", region.restoring ? "restoring" : "ready"},
+            {"temporary", region.temporary},
+            {"uid", fmt::format("{:016x}", region.uid)},
             {"epoch", region.epoch},
             {"data_rkey", region.data_rkey},
             {"dirty_rkey", region.dirty_rkey},
@@ -81,59 +82,6 @@ json to_json(const NodeStatus& node) {
 
 // ---- From JSON to structs: every field hostile ----
 
-json parse_body(const std::string& body, std::span<const std::string_view> known_fields) {
-    // A callback that refuses depth keeps nested input from using the stack up.
-    const auto limit_depth = [](int depth, json::parse_event_t, json&) {
-        if (depth > kMaxJsonDepth) refuse(400, fmt::format("JSON nested more than {} deep", kMaxJsonDepth));
-        return true;
-    };
-    json parsed;
-    try {
-        parsed = json::parse(body, limit_depth);
-    } catch (const json::exception& error) {
-        // Some messages quote the text, which need not be UTF-8 and is nobody's business: give the place
-        // only.
-        const auto* syntax = dynamic_cast<const json::parse_error*>(&error);
-        refuse(400,
-               fmt::format("the body is not JSON (error at byte {})", syntax != nullptr ? syntax->byte : 0));
-    }
-    if (!parsed.is_object()) refuse(400, "the body must be a JSON object");
-    for (const auto& [key, value] : parsed.items()) {
-        if (std::find(known_fields.begin(), known_fields.end(), key) == known_fields.end()) {
-            refuse(422, fmt::format("unknown field; this request takes: {}", fmt::join(known_fields, ", ")));
-        }
-    }
-    return parsed;
-}
-
-std::string text_field(const json& body, const char* key) {
-    const auto field = body.find(key);
-    if (field == body.end()) refuse(422, fmt::format("{}: is missing", key));
-    if (!field->is_string()) refuse(422, fmt::format("{}: must be text", key));
-    return field->get<std::string>();
-}
-
-uint64_t size_field(const json& body, const char* key, bool required) {
-    const auto field = body.find(key);
-    if (field == body.end()) {
-        if (required) refuse(422, fmt::format("{}: is missing", key));
-        return 0;
-    }
-    if (field->is_number_unsigned()) return field->get<uint64_t>();
-    if (field->is_string()) {
-        if (const auto bytes = parse_size(field->get_ref<const std::string&>())) return *bytes;
-    }
-    refuse(422, fmt::format("{}: must be a size: {}", key, kSizeSyntax));
-}
-
-// False when it is not there.
-bool flag_field(const nlohmann::json& body, const char* name) {
-    const auto field = body.find(name);
-    if (field == body.end()) return false;
-    if (!field->is_boolean()) refuse(422, std::string(name) + ": must be true or false");
-    return field->get<bool>();
-}
-
 RegionSpec parse_region_spec(const std::string& text) {
     constexpr std::array<std::string_view, 5> kFields{"name", "size", "reserve", "overcommit", "temporary"};
     const json body = parse_body(text, kFields);
@@ -165,24 +113,11 @@ GrantSpec parse_grant_spec(const std::string& text) {
     GrantSpec spec{Role::none, kDefaultTtlSeconds};
     if (!role_from_name(text_field(body, "role"), spec.role))
         refuse(422, "role: must be \"read\", \"write\" or \"recover\"");
-    if (const auto ttl = body.find("ttl_seconds"); ttl != body.end()) {
-        const bool good = ttl->is_number_unsigned() && *ttl >= 1U && *ttl <= kMaxTtlSeconds;
-        if (!good)
-            refuse(422, fmt::format("ttl_seconds: must be a whole number from 1 to {}", kMaxTtlSeconds));
-        spec.ttl_s = ttl->get<uint64_t>();
-    }
+    spec.ttl_s = number_field(body, "ttl_seconds", 1, kMaxTtlSeconds, kDefaultTtlSeconds);
     return spec;
 }
 
 // ---- Routes ----
-
-// What a handler gets: `name` is the {name} of the path, if the route has one.
-struct Call {
-    NodeService& service;
-    ControlQueue& control;
-    const ApiRequest& request;
-    std::string name;
-};
 
 ApiReply get_node(const Call& call) {
     return {.body = to_json(call.control.run([&] { return call.service.node(); }))};
@@ -209,9 +144,18 @@ ApiReply get_region(const Call& call) {
     return {.body = to_json(call.control.run([&] { return call.service.region(call.name); }))};
 }
 
+// A checkpoint of the region is cancelled first; it needs a moment to notice.
 ApiReply delete_region(const Call& call) {
-    call.control.run([&] { call.service.delete_region(call.name); });
-    return {.status = 204};
+    const auto end = std::chrono::steady_clock::now() + kWaitForCheckpoint;
+    for (;;) {
+        try {
+            call.control.run([&] { call.service.delete_region(call.name); });
+            return {.status = 204};
+        } catch (const ServiceError& error) {
+            if (error.kind != ServiceError::Kind::busy || std::chrono::steady_clock::now() >= end) throw;
+            std::this_thread::sleep_for(20ms);
+        }
+    }
 }
 
 ApiReply make_grant(const Call& call) {
@@ -220,12 +164,6 @@ ApiReply make_grant(const Call& call) {
         call.control.run([&] { return call.service.make_grant(call.name, spec.role, spec.ttl_s); });
     return {.status = 201, .body = {{"grant", grant.hex}, {"expires", grant.expires_unix_s}}};
 }
-
-struct Route {
-    std::string_view method;
-    std::string_view path;  // {} stands for one path segment
-    ApiReply (*handler)(const Call&);
-};
 
 constexpr std::array<Route, 7> kRoutes{{
     {"GET", "v1/node", get_node},
@@ -263,11 +201,13 @@ ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest&
     const auto path = segments(
         target.substr(1, target.find('?') == std::string_view::npos ? target.npos : target.find('?') - 1));
     std::vector<std::string_view> allowed;
-    for (const Route& route : kRoutes) {
-        Call call{service, control, request, {}};
-        if (!matches(route, path, call.name)) continue;
-        if (route.method == request.method) return route.handler(call);
-        allowed.push_back(route.method);
+    for (const std::span<const Route> routes : {std::span<const Route>(kRoutes), recovery_routes()}) {
+        for (const Route& route : routes) {
+            Call call{service, control, request, {}};
+            if (!matches(route, path, call.name)) continue;
+            if (route.method == request.method) return route.handler(call);
+            allowed.push_back(route.method);
+        }
     }
     if (allowed.empty())
         refuse(404, "there is no such resource; GET /v1/node, /v1/regions and /v1/stats are where to start");
@@ -287,6 +227,7 @@ unsigned http_status(ServiceError::Kind kind) {
         case ServiceError::Kind::no_room:
             return 507;
         case ServiceError::Kind::unavailable:
+        case ServiceError::Kind::busy:
             return 503;
     }
     return 500;

@@ -10,8 +10,11 @@
 #include <vector>
 
 #include "datapath/qp_attributes.h"
+#include "mgmt/recovery/events.h"
 
 namespace lagan::appliance {
+
+class Recovery;
 
 struct RegionSpec {
     std::string name;
@@ -27,9 +30,15 @@ struct RegionStatus {
     uint64_t size_bytes = 0;
     uint64_t reserve_bytes = 0;
     uint32_t page_bytes = 0;
-    uint64_t present_pages = 0;  // pages that hold a frame
-    uint64_t dirty_pages = 0;
-    uint64_t damaged_pages = 0;  // of the present ones: reads of them are refused
+    uint64_t present_pages = 0;   // pages that hold a frame
+    uint64_t dirty_pages = 0;     // of both lists
+    uint64_t damaged_pages = 0;   // of the present ones: reads of them are refused
+    uint64_t draining_pages = 0;  // of these, in the cut that is being written
+    uint64_t cut_number = 0;      // of the newest cut; 0: none
+    uint64_t durable_cut = 0;     // the newest that is whole in the baseline
+    uint64_t uid = 0;
+    bool temporary = false;
+    bool restoring = false;
     uint64_t epoch = 0;
     uint32_t data_rkey = 0;
     uint32_t dirty_rkey = 0;
@@ -68,7 +77,7 @@ struct IssuedGrant {
 
 // A request that cannot be carried out, and why, in one sentence for people.
 struct ServiceError : std::runtime_error {
-    enum class Kind : uint8_t { not_found, exists, invalid, no_room, unavailable };
+    enum class Kind : uint8_t { not_found, exists, invalid, no_room, unavailable, busy };
     Kind kind;
     ServiceError(Kind k, const std::string& what) : std::runtime_error(what), kind(k) {}
 };
@@ -85,6 +94,10 @@ class NodeService {
     virtual void delete_region(const std::string& name) = 0;  // closes its connections first
     virtual IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) = 0;
     virtual nlohmann::json statistics() = 0;
+
+    // Any thread. Null: no checkpoints are made here.
+    virtual Recovery* recovery() { return nullptr; }
+    virtual std::vector<recovery::Event> events_after(uint64_t number) = 0;
 };
 
 }  // namespace lagan::appliance

@@ -14,6 +14,7 @@
 #include "appliance/port_options.h"
 #include "appliance/size_text.h"
 #include "appliance/toml_reader.h"
+#include "mgmt/baseline/store_url.h"
 
 namespace lagan::appliance {
 
@@ -100,6 +101,24 @@ void read_rdma(const toml::table& table, RdmaOptions& rdma) {
     reader.refuse_unknown_keys();
 }
 
+void read_baseline(const toml::table& table, BaselineOptions& baseline) {
+    TomlReader reader(table, "baseline");
+    baseline.store = reader.text("store").value_or("");
+    if (!baseline.store.empty()) {
+        try {
+            baseline::parse_store_url(baseline.store);
+        } catch (const baseline::StoreError& error) {
+            reader.fail("store", error.what());
+        }
+    }
+    baseline.interval_seconds = static_cast<uint32_t>(
+        reader.integer("interval_seconds", 0, 7 * 86'400).value_or(baseline.interval_seconds));
+    baseline.dirty_percent =
+        static_cast<uint32_t>(reader.integer("dirty_percent", 0, 100).value_or(baseline.dirty_percent));
+    baseline.bytes_per_s = reader.size("bandwidth").value_or(baseline.bytes_per_s);
+    reader.refuse_unknown_keys();
+}
+
 void read_log(const toml::table& table, LogOptions& log) {
     TomlReader reader(table, "log");
     log.level = reader.choice<LogLevel>("level", kLogLevels).value_or(log.level);
@@ -126,6 +145,7 @@ Options read_options(const toml::table& root, const std::string& file_name) {
     if (const auto* table = reader.table("poll")) read_poll(*table, options.poll);
     const auto ports = reader.tables("port");
     if (const auto* table = reader.table("rdma")) read_rdma(*table, options.rdma);
+    if (const auto* table = reader.table("baseline")) read_baseline(*table, options.baseline);
     if (const auto* table = reader.table("log")) read_log(*table, options.log);
     reader.refuse_unknown_keys();
 

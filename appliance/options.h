@@ -71,6 +71,13 @@ struct RdmaOptions {
     uint32_t keepalive_seconds = 60;  // of silence, after which a peer is asked for a sign of life; 0: never
 };
 
+struct BaselineOptions {
+    std::string store;              // URL of the store (mgmt/baseline/store_url.h); empty: no checkpoints
+    uint32_t interval_seconds = 0;  // between checkpoints of a region; 0: none by time
+    uint32_t dirty_percent = 0;     // of a region's pages, that make one due; 0: none for this
+    uint64_t bytes_per_s = 0;       // that checkpoints write at most; 0: no limit
+};
+
 struct LogOptions {
     LogLevel level = LogLevel::info;
 };
@@ -81,6 +88,7 @@ struct Options {
     PollOptions poll;
     std::vector<PortOptions> ports;
     RdmaOptions rdma;
+    BaselineOptions baseline;
     LogOptions log;
     StartOptions start;
 };

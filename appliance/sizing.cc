@@ -105,6 +105,14 @@ uint64_t slack_frames(const EngineOptions& engine, uint32_t engine_count) {
     return uint64_t{engine_count} * (engine.header_mbufs + engine.retire_capacity) + engine.max_qps;
 }
 
+uint64_t cut_frames(const Options& options, uint64_t frame_count) {
+    return options.baseline.store.empty() ? 0 : std::clamp<uint64_t>(frame_count / 16, 64, 65'536);
+}
+
+uint32_t frames_in_flight(uint64_t cut_frames) {
+    return static_cast<uint32_t>(std::min<uint64_t>(cut_frames / 2, 16'384));
+}
+
 uint64_t eal_memory_bytes(const EngineOptions& engine, uint32_t engine_count) {
     const auto pool = [](uint64_t count, uint64_t room) { return count * (room + kMbufOverheadBytes); };
     const uint64_t headers =

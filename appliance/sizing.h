@@ -29,6 +29,11 @@ EngineOptions size_engine(const Options& options, uint64_t frame_count, uint32_t
 // Frames that regions cannot count on: in flight to ports, waiting for a grace period, or being filled.
 uint64_t slack_frames(const EngineOptions& engine, uint32_t engine_count);
 
+// Frames kept for checkpoints, which must keep pages as they were while stores go on; 0 when none are made.
+uint64_t cut_frames(const Options& options, uint64_t frame_count);
+// Of these, what one checkpoint holds at once on its way to the store.
+uint32_t frames_in_flight(uint64_t cut_frames);
+
 // Memory that EAL needs for the pools of so many engines, and for drivers.
 uint64_t eal_memory_bytes(const EngineOptions& engine, uint32_t engine_count);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "appliance/tidier.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <span>
 #include <vector>
@@ -35,6 +37,7 @@ void Tidier::tidy_sometimes() {
     probe_silent();
     delete_temporary_regions();
     tell_damaged();
+    if (a_.recovery) a_.recovery->tick();
 }
 
 void Tidier::tell_damaged() {
@@ -44,11 +47,11 @@ void Tidier::tell_damaged() {
         for (const DamagedPage& page : std::span(pages).first(count)) {
             const memory::Region* region = a_.regions->find(static_cast<uint32_t>(page.region_id));
             if (region == nullptr) continue;  // deleted meanwhile
-            spdlog::error(
-                "region {}: page {} is damaged (its bytes are not what was stored): reads of it are refused "
-                "until it "
-                "is stored again or freed",
-                region->name, page.page);
+            a_.events->add(
+                recovery::Severity::alarm, "page_damaged", region->name,
+                fmt::format("page {} is damaged (its bytes are not what was stored): reads of it are "
+                            "refused until it is stored again or freed",
+                            page.page));
         }
     }
 }

@@ -38,6 +38,9 @@ struct Superblock {
 };
 
 // Its presence makes a region exist: renamed into place last on creation, unlinked first on destruction.
+inline constexpr uint32_t kRecordTemporary = 1;
+inline constexpr uint32_t kRecordRestoring = 2;  // not whole yet: dropped at the next start
+
 struct RegionRecord {
     uint64_t magic;
     uint32_t version;
@@ -49,7 +52,7 @@ struct RegionRecord {
     uint32_t dirty_rkey;
     uint64_t uid;
     char name[kMaxRegionName + 1];  // padded with zeros
-    uint32_t temporary;             // 0 or 1
+    uint32_t flags;                 // kRecord...
     uint32_t crc;
 };
 

@@ -87,6 +87,11 @@ void DirtyMemory::check(const Identity& region) const {
             ": the memory holds something else (magic, version, region, size or epoch differ)");
 }
 
+void DirtyMemory::continue_from(uint64_t cut) {
+    header().cut_number.store(cut, std::memory_order_relaxed);
+    set_durable(cut);
+}
+
 uint64_t DirtyMemory::begin_cut() {
     DirtyMemoryHeader& h = header();
     const uint64_t cut = h.cut_number.load(std::memory_order_relaxed) + 1;

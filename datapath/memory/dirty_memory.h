@@ -58,6 +58,8 @@ class DirtyMemory {
 
     // Control thread. The lists change places; the number of the cut that begins.
     uint64_t begin_cut();
+    // A region that is made from a baseline goes on counting where that stopped.
+    void continue_from(uint64_t cut);
     void set_durable(uint64_t cut) { header().durable_cut.store(cut, std::memory_order_release); }
     uint64_t cut_number() const { return header().cut_number.load(std::memory_order_relaxed); }
     uint64_t durable_cut() const { return header().durable_cut.load(std::memory_order_relaxed); }

@@ -62,6 +62,26 @@ PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire,
     return PublishResult::published;
 }
 
+PublishResult install_page(Region& region, FramePool& pool, FrameBudget& budget, uint64_t page,
+                           FrameIndex frame) {
+    if (!budget.take(region)) return PublishResult::no_frames;
+    Pte entry = kPtePoisoned;
+    if (frame != kNoFrame) {
+        pool.meta(frame).region_id = region.id;
+        pool.meta(frame).page = static_cast<uint32_t>(page);
+        pool.prepare_publication(frame);
+        entry = make_pte(frame);
+    }
+    Pte expected = kAbsent;
+    if (!region.page_table[page].compare_exchange_strong(expected, entry, std::memory_order_acq_rel)) {
+        budget.give(region);
+        return PublishResult::changed;
+    }
+    if (frame == kNoFrame) region.damaged.fetch_add(1, std::memory_order_relaxed);
+    note_presence(region, page);
+    return PublishResult::published;
+}
+
 bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64_t page) {
     std::atomic<Pte>& entry = region.page_table[page];
     Pte before = entry.load(std::memory_order_acquire);

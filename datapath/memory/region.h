@@ -48,8 +48,9 @@ struct Region {
     std::atomic<uint64_t> present{0};  // atomic: pages that hold a frame
     // atomic: pages whose entries are poisoned. It counts beside the region's content, whence mutable.
     mutable std::atomic<uint64_t> damaged{0};
-    bool temporary;    // control only: goes with its last connection
-    std::string name;  // control only
+    bool temporary;                    // control only: goes some time after its last connection
+    bool restoring;                    // control only: being filled from its baseline, nobody may connect
+    std::string name;                  // control only
 
     DirtyList& active() const { return *phase.load(std::memory_order_acquire)->active; }
     // In both lists; a page that was changed before a cut and after it counts twice.
@@ -75,6 +76,12 @@ enum class PublishResult : uint8_t {
 // upon.
 PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire, FrameBudget& budget,
                            uint64_t page, FrameIndex frame, Pte& expected);
+
+// Any thread that is an RCU reader or knows that no lcore sees the region yet. Puts a page that is absent in
+// place, and does not mark it dirty: a baseline has it. `frame` is filled; kNoFrame: the page is damaged, and
+// refused to readers. Changed: the page was there already, and the frame stays the caller's.
+PublishResult install_page(Region& region, FramePool& pool, FrameBudget& budget, uint64_t page,
+                           FrameIndex frame);
 
 // Makes the page absent (all-zero store, or FREE): marks it dirty if it held a frame, retires the frame,
 // gives it back to the budget. Returns whether it held one.

@@ -95,7 +95,7 @@ void write_record(const Region& region, const fs::path& path) {
     record.data_rkey = region.data_rkey;
     record.dirty_rkey = region.dirty_rkey;
     record.uid = region.uid;
-    record.temporary = region.temporary ? 1 : 0;
+    record.flags = (region.temporary ? kRecordTemporary : 0) | (region.restoring ? kRecordRestoring : 0);
     std::memcpy(record.name, region.name.data(), region.name.size());
     record.crc = layout_crc(record);
     const fs::path path_new = path.string() + kNewSuffix;
@@ -116,15 +116,17 @@ RegionTable::RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rc
 
 RegionTable::~RegionTable() = default;
 
-Region& RegionTable::create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes,
-                            bool overcommit, bool temporary) {
-    check_name(name);
-    if (size_bytes == 0 || size_bytes > kMaxRegionPages * kPageBytes)
+Region& RegionTable::create(const Spec& spec) {
+    check_name(spec.name);
+    if (spec.size_bytes == 0 || spec.size_bytes > kMaxRegionPages * kPageBytes)
         throw RegionError(Kind::invalid, "region size: 1 byte to 16 TiB");
-    const uint64_t page_count = pages_of(size_bytes);
-    const uint64_t reserve_pages = reserve_pages_of(page_count, reserve_bytes, overcommit);
-    if (find(name) != nullptr)
-        throw RegionError(Kind::exists, "there is a region named " + std::string(name));
+    const uint64_t page_count = pages_of(spec.size_bytes);
+    const uint64_t reserve_pages = reserve_pages_of(page_count, spec.reserve_bytes, spec.overcommit);
+    const std::string name(spec.name);
+    if (find(name) != nullptr) throw RegionError(Kind::exists, "there is a region named " + name);
+    for (const Region* other : list())
+        if (other->uid == spec.uid)
+            throw RegionError(Kind::exists, "region " + other->name + " has the identity of " + name);
     if (!budget_.reserve(reserve_pages))
         throw RegionError(Kind::no_room, "no room: the region's reserve is " +
                                              format_bytes(reserve_pages * kPageBytes) + ", unreserved are " +
@@ -132,26 +134,27 @@ Region& RegionTable::create(std::string_view name, uint64_t size_bytes, uint64_t
     try {
         // Grown first, so that nothing can fail once the region exists.
         entries_.reserve(entries_.size() + 1);
-        entries_.push_back(make_entry(name, page_count, reserve_pages, temporary));
+        entries_.push_back(make_entry(spec, page_count, reserve_pages));
     } catch (const std::exception& error) {
         budget_.unreserve(reserve_pages);
-        throw RegionError(Kind::no_room, "region " + std::string(name) + ": " + error.what());
+        throw RegionError(Kind::no_room, "region " + name + ": " + error.what());
     }
     return *entries_.back();
 }
 
-std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(std::string_view name, uint64_t page_count,
-                                                            uint64_t reserve_pages, bool temporary) {
+std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(const Spec& spec, uint64_t page_count,
+                                                            uint64_t reserve_pages) {
     auto entry = std::make_unique<Entry>();
     Region& region = *entry;
     region.id = arena_.take_region_id();
     region.size_bytes = page_count * kPageBytes;
     region.page_count = page_count;
     region.reserve_pages = reserve_pages;
-    region.uid = random_uid();
-    region.epoch = 1;
-    region.temporary = temporary;
-    region.name = name;
+    region.uid = spec.uid != 0 ? spec.uid : random_uid();
+    region.epoch = spec.epoch;
+    region.temporary = spec.temporary;
+    region.restoring = spec.restoring;
+    region.name = spec.name;
     try {
         entry->page_table_file =
             MappedFile(arena_.directory() / region_file(region.id, kPages), page_count * sizeof(Pte));
@@ -165,6 +168,12 @@ std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(std::string_view nam
         throw;
     }
     return entry;
+}
+
+void RegionTable::complete(Region& region, uint64_t cut) {
+    region.dirty->continue_from(cut);
+    region.restoring = false;
+    write_record(region, arena_.directory() / region_file(region.id, kRecord));
 }
 
 // From files and numbers to what lcores use. R_Keys that are not known yet are chosen.
@@ -210,7 +219,7 @@ void RegionTable::adopt(std::vector<FoundRegion> found) {
         region.data_rkey = one.record.data_rkey;
         region.dirty_rkey = one.record.dirty_rkey;
         region.damaged = one.damaged_pages;
-        region.temporary = one.record.temporary != 0;
+        region.temporary = (one.record.flags & kRecordTemporary) != 0;
         region.name = one.record.name;
         if (!budget_.reserve(region.reserve_pages) || !budget_.restore(region, one.present_pages))
             throw std::runtime_error(

@@ -42,12 +42,31 @@ class RegionTable {
     // std::runtime_error when their reserves do not fit any more.
     void adopt(std::vector<FoundRegion> found);
 
+    struct Spec {
+        std::string_view name;
+        uint64_t size_bytes;
+        uint64_t reserve_bytes = 0;
+        bool overcommit = false;
+        bool temporary = false;
+        // For a region that is made from its baseline: who it was. Until complete() it is dropped at a
+        // restart.
+        bool restoring = false;
+        uint64_t uid = 0;  // 0: a new one
+        uint64_t epoch = 1;
+    };
     // size is rounded up to a whole page, 1 to kMaxRegionPages. Without overcommit the reserve is the whole
     // size: reserve_bytes is 0 or not less. With overcommit it is what is asked for, down to 0. Page table
     // and dirty list (size / 500) are committed at once. Throws RegionError; on a throw nothing is left
     // behind. Names: 1 to 63 of [A-Za-z0-9._-], not starting with a dot or dash.
-    Region& create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes, bool overcommit,
-                   bool temporary = false);
+    Region& create(const Spec& spec);
+    Region& create(std::string_view name, uint64_t size_bytes, uint64_t reserve_bytes, bool overcommit) {
+        return create({.name = name,
+                       .size_bytes = size_bytes,
+                       .reserve_bytes = reserve_bytes,
+                       .overcommit = overcommit});
+    }
+    // The region is whole, as of this cut. Throws std::system_error if that cannot be written down.
+    void complete(Region& region, uint64_t cut);
     // Null when there is none.
     Region* find(std::string_view name);
     Region* find(uint32_t id);
@@ -73,8 +92,7 @@ class RegionTable {
   private:
     struct Entry;
 
-    std::unique_ptr<Entry> make_entry(std::string_view name, uint64_t page_count, uint64_t reserve_pages,
-                                      bool temporary);
+    std::unique_ptr<Entry> make_entry(const Spec& spec, uint64_t page_count, uint64_t reserve_pages);
     void connect_memory(Entry& entry);
     void remove_rkeys(Region& region);
     void free_frames(Region& region);

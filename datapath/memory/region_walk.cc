@@ -163,8 +163,16 @@ FoundRegions walk_regions(Arena& arena) {
     FoundRegions found;
     found.published.resize((arena.frame_meta().size() + 63) / 64);
     if (!arena.reopened()) return found;
-    for (const uint32_t id : recorded_regions(arena.directory()))
-        found.regions.push_back(open_region(arena, id));
+    for (const uint32_t id : recorded_regions(arena.directory())) {
+        FoundRegion region = open_region(arena, id);
+        if ((region.record.flags & kRecordRestoring) == 0) {
+            found.regions.push_back(std::move(region));
+        } else if (!arena.read_only()) {
+            // Filled in part: its baseline is whole, and still there.
+            fs::remove(arena.directory() / region_file(id, "record"));
+            remove_unrecorded(arena.directory());
+        }
+    }
     check_unique(arena, found.regions);
     for (FoundRegion& region : found.regions)
         walk_region(arena, region, found.published);

@@ -64,6 +64,9 @@ class FakeNode : public NodeService {
             list.push_back(region);
         return list;
     }
+    std::vector<recovery::Event> events_after(uint64_t number) override {
+        return {{.number = number + 1, .kind = "something", .text = "happened"}};
+    }
     RegionStatus region(const std::string& name) override { return find(name); }
     RegionStatus create_region(const RegionSpec& spec) override {
         check_thread();

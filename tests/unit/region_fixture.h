@@ -67,7 +67,10 @@ struct RegionNode {
 
 struct ScratchArena {
     explicit ScratchArena(const std::string& name)
-        : path("/dev/shm/lagan_" + name + "." + std::to_string(getpid())) {}
+        : path("/dev/shm/lagan_" + name + "." + std::to_string(getpid())) {
+        std::filesystem::create_directory(path);
+        std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+    }
     ~ScratchArena() { std::filesystem::remove_all(path); }
     std::filesystem::path path;
 };

@@ -78,7 +78,11 @@ BOOST_AUTO_TEST_CASE(everything_is_there_again) {
         RegionNode node(scratch.path, kFrameBytes);
         Region& first = node.table.create("a", 1500 * kPageBytes, 0, false);
         Region& gone = node.table.create("gone", 100 * kPageBytes, 0, false);
-        Region& thin = node.table.create("b", 4000 * kPageBytes, 300 * kPageBytes, true, true);
+        Region& thin = node.table.create({.name = "b",
+                                          .size_bytes = 4000 * kPageBytes,
+                                          .reserve_bytes = 300 * kPageBytes,
+                                          .overcommit = true,
+                                          .temporary = true});
         Model lost;
         store_at_random(node, first, a, random, 5000);
         store_at_random(node, gone, lost, random, 100);

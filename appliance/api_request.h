@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What handlers of the node API share: a call, its route, and reading fields of a body in which everything is
+// hostile.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "appliance/control_queue.h"
+#include "appliance/http.h"
+#include "appliance/node_service.h"
+
+namespace lagan::appliance {
+
+// Thrown by what is below; becomes the reply.
+struct Refused {
+    ApiReply reply;
+};
+[[noreturn]] void refuse(unsigned status, const std::string& detail);
+
+// The body as an object with no other fields than these.
+nlohmann::json parse_body(const std::string& body, std::span<const std::string_view> known_fields);
+
+std::string text_field(const nlohmann::json& body, const char* key);
+uint64_t size_field(const nlohmann::json& body, const char* key, bool required);  // 0 when it is not there
+bool flag_field(const nlohmann::json& body, const char* key);  // false when it is not there
+// `otherwise` when it is not there.
+uint64_t number_field(const nlohmann::json& body, const char* key, uint64_t min, uint64_t max,
+                      uint64_t otherwise);
+// Of "?after=12&...": the same for a query.
+uint64_t number_in_query(std::string_view target, std::string_view key, uint64_t otherwise);
+
+// What a handler gets: `name` is what stood at {} in the path, if the route has one.
+struct Call {
+    NodeService& service;
+    ControlQueue& control;
+    const ApiRequest& request;
+    std::string name;
+};
+
+struct Route {
+    std::string_view method;
+    std::string_view path;  // {} stands for one path segment
+    ApiReply (*handler)(const Call&);
+};
+
+// Checkpoints, restores, baselines, events (recovery_routes.cc).
+std::span<const Route> recovery_routes();
+
+}  // namespace lagan::appliance

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mgmt/recovery/restorer.h"
+
+#include <fmt/format.h>
+
+namespace lagan::recovery {
+
+using State = RestoreStatus::State;
+
+const char* to_string(State state) {
+    switch (state) {
+        case State::running:
+            return "running";
+        case State::done:
+            return "done";
+        case State::failed:
+            break;
+    }
+    return "failed";
+}
+
+Restorer::Restorer(Memory memory, baseline::ObjectStore& store, Workers& workers, EventLog& events,
+                   Control control)
+    : memory_(std::move(memory)),
+      store_(store),
+      workers_(workers),
+      events_(events),
+      control_(std::move(control)) {}
+
+Restorer::~Restorer() {
+    std::map<std::string, std::unique_ptr<Job>> jobs;
+    {
+        const std::scoped_lock lock(mutex_);
+        for (const auto& [name, job] : jobs_)
+            job->progress.cancel = true;
+        jobs.swap(jobs_);
+    }
+    for (const auto& [name, job] : jobs)
+        job->thread.join();
+}
+
+bool Restorer::begin(const RestoreRequest& request) {
+    const std::scoped_lock lock(mutex_);
+    auto& job = jobs_[request.region];
+    if (job && job->status.state == State::running) return false;
+    job = std::make_unique<Job>();  // joins the earlier one, which has ended
+    job->request = request;
+    job->status.region = request.region;
+    job->thread = std::jthread([this, &job = *job] { run(job); });
+    return true;
+}
+
+void Restorer::cancel(const std::string& region) {
+    const std::scoped_lock lock(mutex_);
+    const auto job = jobs_.find(region);
+    if (job != jobs_.end()) job->second->progress.cancel = true;
+}
+
+RestoreStatus Restorer::status_of(const Job& job) const {
+    RestoreStatus status = job.status;
+    status.cut_number = job.progress.cut_number;
+    status.cut_time_us = job.progress.cut_time_us;
+    status.pages = job.progress.pages;
+    status.pages_done = job.progress.pages_done;
+    status.bytes_read = job.progress.bytes_written;
+    return status;
+}
+
+std::vector<RestoreStatus> Restorer::list() const {
+    const std::scoped_lock lock(mutex_);
+    std::vector<RestoreStatus> all;
+    for (const auto& [name, job] : jobs_)
+        all.push_back(status_of(*job));
+    return all;
+}
+
+std::optional<RestoreStatus> Restorer::status(const std::string& region) const {
+    const std::scoped_lock lock(mutex_);
+    const auto job = jobs_.find(region);
+    if (job == jobs_.end()) return {};
+    return status_of(*job->second);
+}
+
+void Restorer::run(Job& job) {
+    try {
+        const baseline::BaselineReader reader(store_, job.request.region, job.request.manifest_number);
+        job.progress.cut_number = reader.manifest().cut_number;
+        job.progress.cut_time_us = reader.manifest().cut_time_us;
+        fill(job, reader);
+    } catch (const RestoreFailed& failed) {
+        finish(job, State::failed, failed.what(), failed.losses);
+    } catch (const std::exception& error) {
+        finish(job, State::failed, error.what());
+    }
+}
+
+void Restorer::fill(Job& job, const baseline::BaselineReader& reader) {
+    memory::Region& region = control_.make_region(job.request, reader.manifest());
+    uint64_t damaged = 0;
+    try {
+        damaged = workers_.run([&] { return restore_pages(memory_, region, reader, job.progress); });
+        control_.complete(region, reader.manifest());
+    } catch (...) {
+        control_.drop(region);
+        throw;
+    }
+    {
+        const std::scoped_lock lock(mutex_);
+        job.status.damaged_pages = damaged;
+    }
+    finish(
+        job, State::done,
+        fmt::format(
+            "restored to cut {}: {} pages{}", job.progress.cut_number.load(), job.progress.pages_done.load(),
+            damaged == 0
+                ? ""
+                : fmt::format(", {} of them damaged when they were stored: reads of these are refused",
+                              damaged)));
+}
+
+void Restorer::finish(Job& job, State state, const std::string& text, std::vector<baseline::Loss> losses) {
+    const bool good = state == State::done;
+    events_.add(good ? Severity::info : Severity::alarm, good ? "restore_done" : "restore_failed",
+                job.request.region, text);
+    const std::scoped_lock lock(mutex_);
+    if (!good) job.status.problem = text;
+    job.status.losses = std::move(losses);
+    job.status.state = state;
+}
+
+}  // namespace lagan::recovery

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The threads of checkpoints and restores: a oneTBB arena that keeps off the poll lcores.
+#pragma once
+
+#include <sched.h>
+
+#include <vector>
+
+#include <tbb/task_arena.h>
+#include <tbb/task_scheduler_observer.h>
+
+namespace lagan::recovery {
+
+class Workers {
+  public:
+    // `cpus`: where they may run; at least one. Two threads at least, since they wait for storage.
+    explicit Workers(const std::vector<unsigned>& cpus);
+
+    // Runs `work`, which uses oneTBB, with all threads; the calling thread is one of them, and stays on these
+    // CPUs.
+    template <typename Work>
+    auto run(Work&& work) {
+        return arena_.execute(std::forward<Work>(work));
+    }
+
+  private:
+    class Pinning final : public tbb::task_scheduler_observer {
+      public:
+        Pinning(tbb::task_arena& arena, const cpu_set_t& cpus) : task_scheduler_observer(arena), cpus_(cpus) {
+            observe(true);
+        }
+        ~Pinning() override { observe(false); }
+        void on_scheduler_entry(bool) override { sched_setaffinity(0, sizeof cpus_, &cpus_); }
+
+      private:
+        cpu_set_t cpus_;
+    };
+
+    tbb::task_arena arena_;
+    Pinning pinning_;
+};
+
+}  // namespace lagan::recovery
