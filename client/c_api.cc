@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <exception>
 
 #include "client/include/lagan/lagan.h"
@@ -11,8 +12,13 @@
 
 using namespace lagan::client;
 
+static constexpr auto kNever = std::chrono::steady_clock::time_point::max();
+// For what lagan_poll() may wait for an appliance that does not answer.
+static constexpr std::chrono::milliseconds kPollPatience{250};
+
 // Members in the order in which they depend on each other.
 struct lagan_region {
+    std::chrono::steady_clock::time_point give_back = kNever;  // when the caller wants its thread back
     std::unique_ptr<Target> target;
     std::unique_ptr<Session> session;
     mutable std::string error;
@@ -59,7 +65,12 @@ template <typename Options>
 lagan_region* opened(Options&& options, lagan_role role, char* error, size_t error_bytes) {
     try {
         auto region = std::make_unique<lagan_region>();
-        region->target = std::make_unique<Target>(options());
+        TargetOptions all = options();
+        all.may_reconnect = true;
+        all.reconnect.interrupted = [waiting = region.get()] {
+            return std::chrono::steady_clock::now() >= waiting->give_back;
+        };
+        region->target = std::make_unique<Target>(std::move(all));
         region->session =
             region->target->connect(role == LAGAN_READ ? lagan::Role::read : lagan::Role::write);
         return region.release();
@@ -98,6 +109,10 @@ lagan_status lagan_register(lagan_region* region, void* memory, size_t bytes) {
         s.register_memory(std::span(static_cast<std::byte*>(memory), bytes));
         return LAGAN_OK;
     });
+}
+
+void lagan_reconnect(lagan_region* region, unsigned seconds) {
+    region->session->set_reconnect_limit(std::chrono::seconds(seconds));
 }
 
 void lagan_close(lagan_region* region) {
@@ -146,10 +161,12 @@ lagan_status lagan_post_free(lagan_region* region, uint64_t cookie, uint64_t fir
 size_t lagan_poll(lagan_region* region, lagan_completion* completions, size_t count) {
     std::array<Completion, 64> found;
     size_t filled = 0;
+    region->give_back = std::chrono::steady_clock::now() + kPollPatience;
     guarded(region, [&](Session& s) {
         filled = s.poll(std::span(found).first(std::min(count, found.size())));
         return LAGAN_OK;
     });
+    region->give_back = kNever;
     for (size_t i = 0; i < filled; i++)
         completions[i] = {found[i].cookie, to_status(found[i].status)};
     return filled;

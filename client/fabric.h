@@ -4,6 +4,7 @@
 // all calls of one fabric.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -84,10 +85,10 @@ class Fabric {
         return true;
     }
 
-    // Of one that reconnects by itself (reconnecting_fabric.h): how often it has; and that it shall not from
-    // now on, so that a connection that is lost, or has been, fails at once.
+    // Of one that reconnects by itself (reconnecting_fabric.h): how often it has; and for how long it tries
+    // to from now on. 0: a connection that is lost, or has been, fails at once.
     virtual uint64_t reconnections() const { return 0; }
-    virtual void stay_down() {}
+    virtual void set_reconnect_limit(std::chrono::milliseconds) {}
 };
 
 }  // namespace lagan::client

@@ -251,9 +251,9 @@ void ReconnectingFabric::end(const std::string& why) {
     }
 }
 
-void ReconnectingFabric::stay_down() {
-    options_.limit = milliseconds(0);
-    if (!connection_ && connected()) end(trouble_);
+void ReconnectingFabric::set_reconnect_limit(milliseconds limit) {
+    options_.limit = limit;
+    if (limit.count() == 0 && !connection_ && connected()) end(trouble_);
 }
 
 void ReconnectingFabric::disconnect() {

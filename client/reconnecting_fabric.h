@@ -46,7 +46,7 @@ struct WayBack {
 
 class ReconnectingFabric final : public Fabric {
   public:
-    // `first` is connected. limit > 0.
+    // `first` is connected.
     ReconnectingFabric(std::unique_ptr<Fabric> first, WayBack way, ReconnectOptions options);
 
     void register_memory(std::span<std::byte> memory) override;
@@ -67,7 +67,7 @@ class ReconnectingFabric final : public Fabric {
     std::string failure() const override { return failure_; }
     void disconnect() override;
     uint64_t reconnections() const override { return reconnections_; }
-    void stay_down() override;
+    void set_reconnect_limit(std::chrono::milliseconds limit) override;
 
   private:
     using Clock = std::chrono::steady_clock;

@@ -189,7 +189,7 @@ size_t Session::poll(std::span<Completion> out) {
 
 void Session::settle() {
     Completion dropped[64];
-    fabric_->stay_down();
+    set_reconnect_limit(std::chrono::seconds(0));
     const auto end = std::chrono::steady_clock::now() + kSettleTime;
     while (outstanding_ != 0 && std::chrono::steady_clock::now() < end)
         poll(dropped);

@@ -63,8 +63,8 @@ class Session final : public PageStore {
     };
     DirtyCounts dirty_counts_blocking();
 
-    // A connection that is lost, or is being made again, fails from now on.
-    void stay_down() { fabric_->stay_down(); }
+    // As Fabric has it.
+    void set_reconnect_limit(std::chrono::milliseconds limit) { fabric_->set_reconnect_limit(limit); }
 
     const SessionStats& stats() const { return stats_; }
     const RegionInfo& region() const { return fabric_->region(); }

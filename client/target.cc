@@ -55,7 +55,7 @@ std::unique_ptr<Fabric> Target::connect_fabric(Role role) {
 std::unique_ptr<Session> Target::connect(Role role) {
     const Grant grant = node_ ? grant_for(*node_, role) : options_.grant;
     std::unique_ptr<Fabric> fabric = connect_with(grant, {});
-    if (options_.reconnect_seconds != 0) {
+    if (options_.reconnect_seconds != 0 || options_.may_reconnect) {
         ReconnectOptions options = options_.reconnect;
         options.limit = std::chrono::seconds(options_.reconnect_seconds);
         const WayBack way = {

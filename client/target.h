@@ -25,6 +25,7 @@ struct TargetOptions {
     uint64_t region_bytes = 0;       // of one that is made
     std::string purpose = "run";     // what the name of one that is made begins with
     uint32_t reconnect_seconds = 0;  // how long a lost connection is tried to be made again; 0: not at all
+    bool may_reconnect = false;      // also with 0 seconds, because they may be changed later
     ReconnectOptions reconnect;      // what else there is to say about that; its limit is the seconds above
 };
 

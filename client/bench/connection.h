@@ -50,7 +50,8 @@ class Connection {
     // False: there is no room now; poll and try again.
     bool post(const Request& request);
     void poll();
-    void stay_down() { session_->stay_down(); }
+    // A connection that is lost, or is being made again, fails from now on.
+    void stay_down() { session_->set_reconnect_limit(std::chrono::milliseconds(0)); }
     void disconnect() { session_->disconnect(); }
 
   private:

@@ -174,6 +174,21 @@ def every_operation_that_was_acknowledged_is_there(t):
 
 
 @suite.case
+def a_program_on_liblagan_rides_through_kills(t):
+    node = Node(t)
+    t.equal(request(node.socket, "POST", "/v1/regions", {"name": "own", "size": "1MiB"}).status, 201, "a region")
+    held, hold = os.pipe()
+    program = t.start([t.binary("tests/system/far_restart"), node.socket, "own"], stdin=held)
+    killed = kill_under(node, program, 4)
+    at_work(node, program, 500)
+    os.close(hold)
+    os.close(held)
+    program.expect_exit(0, kHangs)
+    t.true(killed == 4 and "all right after" in program.text(), f"killed {killed} times; {program.text()}")
+    t.equal(node.regions()[0]["connections"], 0, "connections")
+
+
+@suite.case
 def the_port_stays_with_its_client(t):
     text = text_to_sort(t, 200_000)
     node = Node(t)

@@ -53,6 +53,11 @@ void lagan_close(lagan_region* region);
  * too small, the status is LAGAN_LOST, lagan_error() says so, and the connection goes on. */
 lagan_status lagan_register(lagan_region* region, void* memory, size_t bytes);
 
+/* From now on, a connection that is lost is made again by itself, and what was not acknowledged is repeated:
+ * operations take longer, for so many seconds at most until the status is LAGAN_LOST. 0, as after opening: at
+ * once. Meanwhile lagan_poll() may block for a quarter of a second. */
+void lagan_reconnect(lagan_region* region, unsigned seconds);
+
 uint64_t lagan_size(const lagan_region* region);
 /* One line about what went wrong with the connection; empty while it is well. Valid until the next call. */
 const char* lagan_error(const lagan_region* region);
@@ -71,7 +76,8 @@ lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t off
                              uint32_t bytes);
 lagan_status lagan_post_store(lagan_region* region, uint64_t cookie, uint64_t page, const void* from);
 lagan_status lagan_post_free(lagan_region* region, uint64_t cookie, uint64_t first_page, uint32_t pages);
-/* Drives the connection and returns how many completions it filled in; never blocks. Call it often while
+/* Drives the connection and returns how many completions it filled in; never blocks (but see
+ * lagan_reconnect()). Call it often while
  * anything is outstanding, and now and then otherwise. */
 size_t lagan_poll(lagan_region* region, lagan_completion* completions, size_t count);
 

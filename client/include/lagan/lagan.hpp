@@ -50,6 +50,9 @@ class FarMemory {
         check(lagan_free(region_.get(), first_page, pages), "free");
     }
 
+    // See lagan_reconnect().
+    void reconnect(unsigned seconds) { lagan_reconnect(region_.get(), seconds); }
+
     lagan_region* handle() { return region_.get(); }  // for the asynchronous calls
 
   private:
