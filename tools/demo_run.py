@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The demo's main job, called by tools/demo: an appliance, a sort without Lagan, the same sort with its heap on the
-appliance, the comparison, and the appliance's view of it."""
+appliance, which is killed in the middle of it and started again, the comparison, and the appliance's view of it."""
 
 import argparse
 import filecmp
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,17 +55,23 @@ def node_get(path, target):
 
 
 class Appliance:
-    """lagand, from its start to its clean end."""
+    """lagand, from its start to its clean end, and killed in between."""
 
     def __init__(self, build, config, work):
         self.socket = f"{work}/lagand.sock"
         self.log_path = f"{work}/lagand.log"
+        self.argv = [f"{build}/appliance/lagand", "--config", config,
+                     "--set", f"node.name=demo-{os.getpid()}", "--set", f"node.api_socket={self.socket}",
+                     "--set", f"node.state_dir={work}/state", "--set", f"port.local0.path={work}/local0.vhost"]
+        self.start()
+
+    def start(self):
         with open(self.log_path, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
-                [f"{build}/appliance/lagand", "--config", config,
-                 "--set", f"node.name=demo-{os.getpid()}", "--set", f"node.api_socket={self.socket}",
-                 "--set", f"node.state_dir={work}/state", "--set", f"port.local0.path={work}/local0.vhost"],
-                stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(self.argv, stdout=log, stderr=subprocess.STDOUT)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
@@ -79,13 +87,17 @@ class Appliance:
             say(line)
 
     def stop(self):
-        """Its exit status; it has ten seconds for a clean end."""
+        """Its exit status; it has ten seconds for a clean end. An interrupted demo's region is not kept for later."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(10)
+            status = self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            return self.process.wait()
+            status = self.process.wait()
+        arena = re.search(rf"arena: (/\S+/lagan-demo-{os.getpid()}) ", self.log())
+        if arena:
+            shutil.rmtree(arena[1], ignore_errors=True)
+        return status
 
 
 class View(threading.Thread):
@@ -96,6 +108,7 @@ class View(threading.Thread):
         self.appliance = appliance
         self.region = None
         self.used_frames = 0
+        self.before = {}  # counters of the process that was killed
         self.done = threading.Event()
 
     def run(self):
@@ -127,25 +140,50 @@ def run_locally(text, out):
     return usage.ru_maxrss * 1024
 
 
-def run_far(options, appliance, text, out, local_bytes, region_bytes):
+def kill_half_way(appliance, sort, view):
+    """SIGKILL when much of the heap is at the appliance, then a start on the same arena."""
+    while sort.poll() is None:
+        try:
+            counters = counters_of(appliance)
+        except (OSError, ValueError, KeyError):
+            counters = {}
+        if counters.get("pages_stored", 0) > 2000:
+            step("killing the appliance (SIGKILL) and starting it again")
+            view.before = counters
+            appliance.kill()
+            appliance.start()
+            appliance.wait_ready()
+            return
+        time.sleep(0.05)
+    die("the sort ended before the appliance could be killed")
+
+
+def run_far(options, appliance, view, text, out, local_bytes, region_bytes):
     """Sorts under `lagan run`; its figures."""
     stats_file = f"{options.work}/stats.json"
     with open(out, "wb") as target:
-        status = subprocess.call(
+        sort = subprocess.Popen(
             [f"{options.build}/client/lagan", "run", "--appliance", appliance.socket, "--local-memory", str(local_bytes),
              "--region-size", str(region_bytes), "--progress", "--stats-file", stats_file, "--"] + sort_command(text),
             stdout=target, env=dict(os.environ, LC_ALL="C"))
+    try:
+        kill_half_way(appliance, sort, view)
+        status = sort.wait()
+    finally:
+        sort.terminate()
+        sort.wait()
     if status != 0:
         die(f"lagan run ended with status {status}; lagand's log:\n{appliance.log()}")
     with open(stats_file, encoding="utf-8") as figures:
         return json.load(figures)
 
 
+def counters_of(appliance):
+    return node_get(appliance.socket, "/v1/stats")["total"]["counters"]
+
+
 def show_view(appliance, view):
-    counters = {}
-    for lcore in node_get(appliance.socket, "/v1/stats")["lcores"]:
-        for name, value in lcore["counters"].items():
-            counters[name] = counters.get(name, 0) + value
+    counters = {name: value + view.before.get(name, 0) for name, value in counters_of(appliance).items()}
     if view.region is None or counters["pages_stored"] == 0 or counters["reads"] == 0:
         die("the appliance saw no store or no read: the memory was not far")
     step("the appliance's view")
@@ -173,7 +211,7 @@ def job(options, appliance):
     view = View(appliance)
     view.start()
     began = time.monotonic()
-    figures = run_far(options, appliance, text, f"{options.work}/result", local_bytes, region_bytes)
+    figures = run_far(options, appliance, view, text, f"{options.work}/result", local_bytes, region_bytes)
     say(f"took {time.monotonic() - began:.1f} s")
     view.done.set()
     view.join()
@@ -181,6 +219,8 @@ def job(options, appliance):
     if not filecmp.cmp(f"{options.work}/expected", f"{options.work}/result", shallow=False):
         die("the results differ")
     say("the result is the same, byte for byte")
+    if figures.get("reconnections", 0) < 1:
+        die("lagan run did not connect again: was the appliance killed?")
     allowed = local_bytes + max(local_bytes // 20, 8 << 20)
     if figures["peak_local_bytes"] > allowed:
         die(f"the program's local memory reached {figures['peak_local_bytes']} bytes; {allowed} were allowed")
