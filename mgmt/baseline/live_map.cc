@@ -3,6 +3,8 @@
 
 #include <oneapi/tbb/parallel_pipeline.h>
 
+#include <array>
+
 #include "mgmt/baseline/segment.h"
 
 namespace lagan::baseline {
@@ -59,6 +61,9 @@ LoadedMap load_live_map(ObjectStore& store, const Manifest& manifest) {
     LoadedMap map{LiveMap(manifest.region.size_bytes / kPageBytes), manifest.segments, {}};
     for (SegmentRef& ref : map.segments)
         ref.live_entries = ref.live_data_pages = 0;
+    // Tokens point into this ring, since oneTBB forgets what it holds when a filter throws. A place is free
+    // again when its turn comes: tokens end in order, and there are no more of them than places.
+    std::array<Index, kIndexesInFlight> ring;
     size_t next = 0;
     const auto choose = [&](tbb::flow_control& flow) -> size_t {
         if (next < map.segments.size()) return next++;
@@ -66,15 +71,15 @@ LoadedMap load_live_map(ObjectStore& store, const Manifest& manifest) {
         return 0;
     };
     const auto read_one = [&](size_t segment) {
-        return std::make_shared<const Index>(read(store, manifest, segment));
+        Index& index = ring[segment % kIndexesInFlight];
+        index = read(store, manifest, segment);
+        return &index;
     };
-    const auto apply_one = [&](const std::shared_ptr<const Index>& index) { apply(map, *index); };
-    tbb::parallel_pipeline(
-        kIndexesInFlight,
-        tbb::make_filter<void, size_t>(tbb::filter_mode::serial_in_order, choose) &
-            tbb::make_filter<size_t, std::shared_ptr<const Index>>(tbb::filter_mode::parallel, read_one) &
-            tbb::make_filter<std::shared_ptr<const Index>, void>(tbb::filter_mode::serial_in_order,
-                                                                 apply_one));
+    const auto apply_one = [&](const Index* index) { apply(map, *index); };
+    tbb::parallel_pipeline(kIndexesInFlight,
+                           tbb::make_filter<void, size_t>(tbb::filter_mode::serial_in_order, choose) &
+                               tbb::make_filter<size_t, Index*>(tbb::filter_mode::parallel, read_one) &
+                               tbb::make_filter<Index*, void>(tbb::filter_mode::serial_in_order, apply_one));
     if (map.lost.empty() && map.segments != manifest.segments)
         throw StoreError(ErrorKind::damaged, store.where() + "/" +
                                                  manifest_key(manifest.region.name, manifest.number) +

@@ -71,6 +71,23 @@ BOOST_AUTO_TEST_CASE(what_two_cuts_do_not_need_is_removed) {
     BOOST_TEST(writer.stats().commits == 50U);
 }
 
+// A cut that is committed again, or claimed by the next lagand, does not push out the cut before it.
+BOOST_AUTO_TEST_CASE(the_cut_before_stays_while_the_newest_is_made_again) {
+    const BaselineScratch scratch;
+    DirectoryStore store(scratch.path);
+    auto writer = std::make_unique<BaselineWriter>(store, region_of(100));
+    checkpoint(*writer, {{0, 1}, {1, 1}}, 1);
+    checkpoint(*writer, {{0, 2}}, 2);
+    checkpoint(*writer, {{1, 2}}, 2);
+    for (int i = 0; i < 3; ++i) {
+        writer = std::make_unique<BaselineWriter>(store, region_of(100));
+        const std::vector<CutInfo> cuts = list_cuts(store, "heap.1");
+        BOOST_REQUIRE(cuts.size() == 2U);
+        require_restores(store, {{0, 2}, {1, 2}}, 2, cuts[0].manifest_number);
+        require_restores(store, {{0, 1}, {1, 1}}, 1, cuts[1].manifest_number);
+    }
+}
+
 // Small checkpoints must not leave ever more small segments.
 BOOST_AUTO_TEST_CASE(small_segments_are_merged) {
     const BaselineScratch scratch;
