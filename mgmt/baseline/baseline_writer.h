@@ -111,7 +111,11 @@ class BaselineWriter {
         bool data;
     };
     static std::vector<PendingPage> pending_of(std::span<const StoredPage> pages);
-    class Attempt;  // one commit() on its way
+    class Attempt;    // one commit() on its way
+    struct Unknown {  // one that got no answer: its manifest may be the newest
+        Manifest manifest;
+        std::vector<SegmentRef> segments;
+    };
 
     void claim();
     void check_claim(const Manifest& newest) const;
@@ -122,8 +126,8 @@ class BaselineWriter {
     void compact(Attempt& attempt);
     void rewrite(Attempt& attempt, std::span<const uint32_t> victims);
     Manifest next_manifest(uint64_t cut_number, uint64_t cut_time_us) const;
-    void publish(const Manifest& next);
-    void adopt(Manifest next);
+    void publish(const Manifest& next, std::span<const SegmentRef> segments);
+    void adopt(Manifest next, std::span<const SegmentRef> segments);
     std::string clean_up(uint64_t* removed);
 
     ObjectStore& store_;
@@ -135,9 +139,9 @@ class BaselineWriter {
 
     // The committing thread's.
     State state_;
-    std::optional<Manifest> unknown_;  // an attempt to commit that got no answer: it may be the newest
-    std::set<uint64_t> manifests_;     // numbers that are in the store
-    std::set<uint32_t> unreadable_;    // segments (ordinals) that compaction found damaged and leaves alone
+    std::optional<Unknown> unknown_;
+    std::set<uint64_t> manifests_;   // numbers that are in the store
+    std::set<uint32_t> unreadable_;  // segments (ordinals) that compaction found damaged and leaves alone
 
     mutable std::mutex mutex_;  // for all below
     Manifest newest_;

@@ -21,9 +21,9 @@ CommitResult BaselineWriter::commit(std::span<const SegmentRef> segments, uint64
         attempt.drop_dead();
         compact(attempt);
         Manifest next = next_manifest(cut_number, cut_time_us);
-        publish(next);
+        publish(next, segments);
         attempt.done();
-        adopt(std::move(next));
+        adopt(std::move(next), segments);
         result = std::move(attempt.result);
     }
     result.manifest_number = newest_.number;
@@ -57,9 +57,9 @@ Manifest BaselineWriter::next_manifest(uint64_t cut_number, uint64_t cut_time_us
 }
 
 // Returns if `next` is the newest manifest in the store, and throws if it is not, or if that is not known.
-void BaselineWriter::publish(const Manifest& next) {
+void BaselineWriter::publish(const Manifest& next, std::span<const SegmentRef> segments) {
     const std::string text = encode(next);
-    unknown_ = next;  // whatever error comes: it may be there
+    unknown_ = Unknown{next, {segments.begin(), segments.end()}};  // whatever error comes: it may be there
     if (!store_.put_exclusive(manifest_key(region_.name, next.number), std::as_bytes(std::span(text)))) {
         const Manifest there = read_manifest(store_, region_.name, next.number);
         if (there.session != session_) {
@@ -77,10 +77,11 @@ void BaselineWriter::publish(const Manifest& next) {
     unknown_.reset();
 }
 
-void BaselineWriter::adopt(Manifest next) {
+// `segments` are those that were committed: compaction may have replaced some of them already.
+void BaselineWriter::adopt(Manifest next, std::span<const SegmentRef> segments) {
     const std::lock_guard lock(mutex_);
     manifests_.insert(next.number);
-    for (const SegmentRef& ref : next.segments)
+    for (const SegmentRef& ref : segments)
         pending_.erase(ref.id);
     if (next.cut_number != newest_.cut_number) previous_ = std::move(newest_);
     newest_ = std::move(next);
@@ -92,14 +93,17 @@ bool BaselineWriter::resolve_unknown(std::span<const SegmentRef> segments, uint6
     if (!unknown_) return false;
     Manifest there;
     try {
-        there = read_manifest(store_, region_.name, unknown_->number);
+        there = read_manifest(store_, region_.name, unknown_->manifest.number);
     } catch (const StoreError& error) {
         if (error.kind() != ErrorKind::missing) throw;
         unknown_.reset();
         return false;
     }
     if (there.session == session_) {
-        adopt(std::move(there));
+        // An earlier one than the last may have arrived late.
+        const std::vector<SegmentRef> committed =
+            there == unknown_->manifest ? std::move(unknown_->segments) : there.segments;
+        adopt(std::move(there), committed);
         load_state();
     }
     unknown_.reset();  // another writer's: publish() will meet it

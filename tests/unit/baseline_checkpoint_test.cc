@@ -101,6 +101,7 @@ BOOST_AUTO_TEST_CASE(small_segments_are_merged) {
         BOOST_REQUIRE(writer.stats().segments <= 65U);
     }
     require_restores(store, model, 300);
+    BOOST_TEST(store.list(segment_folder("heap.1")).size() <= 2 * 65U);
     BOOST_TEST(writer.stats().live_bytes == 300 * kPageBytes);
     BOOST_TEST(writer.stats().compacted_bytes < 300 * 20 * kPageBytes);
 }
