@@ -4,10 +4,13 @@
 #include <string>
 
 #include "client/doctor/doctor_command.h"
+#include "client/node/commands.h"
 #include "client/pager/attach_message.h"
 #include "client/run/appliance_store.h"
 #include "client/run/run_command.h"
 #include "client/target_options.h"
+
+static constexpr int kWrongUsage = 2;
 
 static const char* const kRunExamples =
     R"(Examples:
@@ -48,17 +51,22 @@ int main(int argc, char** argv) {
     doctor::DoctorOptions doctor_options;
     const CLI::App* doctor = doctor::add_doctor(app, doctor_options);
 
+    node::NodeOptions node_options;
+    std::function<int()> node_command;
+    node::add_commands(app, node_options, node_command);
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         const int status = app.exit(error);
         if (status == 0) return 0;
-        return doctor->parsed() ? doctor::kWrongUsage : pager::kExitLaganFailed;
+        return run->parsed() ? pager::kExitLaganFailed : kWrongUsage;
     }
     if (version->parsed()) {
         std::printf("lagan %s\n", LAGAN_VERSION);
         return 0;
     }
+    if (node_command) return node_command();
     if (doctor->parsed()) return doctor::run(doctor_options);
     options.whole_region = !target.grant.empty() && region_size->empty();
     target.region_bytes = options.region_bytes;

@@ -48,9 +48,9 @@ struct Region {
     std::atomic<uint64_t> present{0};  // atomic: pages that hold a frame
     // atomic: pages whose entries are poisoned. It counts beside the region's content, whence mutable.
     mutable std::atomic<uint64_t> damaged{0};
-    bool temporary;                    // control only: goes some time after its last connection
-    bool restoring;                    // control only: being filled from its baseline, nobody may connect
-    std::string name;                  // control only
+    bool temporary;    // control only: goes some time after its last connection
+    bool restoring;    // control only: being filled from its baseline, nobody may connect
+    std::string name;  // control only
 
     DirtyList& active() const { return *phase.load(std::memory_order_acquire)->active; }
     // In both lists; a page that was changed before a cut and after it counts twice.

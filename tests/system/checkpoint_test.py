@@ -310,6 +310,36 @@ def a_damaged_baseline_is_not_restored(t):
 
 
 @suite.case
+def the_commands(t):
+    node = Node(t)
+
+    def lagan(*words, status=0):
+        done = t.run([t.binary("client/lagan"), *words, "--appliance", node.socket], check=False)
+        t.equal(done.status, status, f"lagan {' '.join(words)}: {done}")
+        return done.stdout if status == 0 else done.stderr
+
+    t.true("16.0 MiB" in lagan("region", "create", "r", "--size", "16MiB"), "the new region")
+    pages = Pages(t, node)
+    pages.store(0, 300, 4)
+    pages.close()
+    t.true(" 300 " in lagan("region", "list"), "dirty pages in the list")
+    t.true("cut 1 of" in lagan("checkpoint", "r"), "a checkpoint")
+    t.equal(json.loads(lagan("checkpoint", "r", "--json"))["state"], "done", "a checkpoint for scripts")
+    t.true("no region" in lagan("checkpoint", "q", status=1), "a checkpoint of nothing")
+    t.equal(lagan("baseline"), "r\n", "baselines")
+    t.true(lagan("baseline", "r").splitlines()[1].split()[1] == "2", "the newest cut")
+    t.true("delete it first" in lagan("region", "restore", "r", status=1), "a restore over what is there")
+    lagan("region", "delete", "r")
+    t.true("300 pages" in lagan("region", "restore", "r"), "a restore")
+    t.equal(shown(t, node), pages.model, "the restored region")
+    t.true("restored to cut 2" in lagan("events"), "events")
+    t.equal(json.loads(lagan("events", "--json", "--after", "1000"))["events"], [], "events that have not happened")
+    t.true("--size is required" in lagan("region", "create", "x", status=2), "wrong usage")
+    node.lagand.terminate()
+    t.true(str(node.socket) in lagan("region", "list", status=3), "no appliance")
+
+
+@suite.case
 def without_a_store_there_are_none(t):
     node = Node(t)
     node.lagand.terminate()
