@@ -10,6 +10,8 @@ namespace lagan::appliance {
 namespace {
 
 constexpr const char* kNoRegionText = "the grant is for a region that does not exist (any more)";
+constexpr const char* kNotRecoveryText =
+    "a rescue of a dead lagand's regions: it takes grants to recover only";
 
 std::vector<uint8_t> welcome(const memory::Region& region) {
     capsule::Welcome message{};
@@ -29,7 +31,9 @@ std::vector<uint8_t> welcome(const memory::Region& region) {
 
 cm::AcceptDecision Admission::refuse(size_t index) {
     refused_[index]++;
-    const char* why = index == kNoRegion ? kNoRegionText : to_string(static_cast<GrantError>(index));
+    const char* why = index == kNoRegion      ? kNoRegionText
+                      : index == kNotRecovery ? kNotRecoveryText
+                                              : to_string(static_cast<GrantError>(index));
     return cm::AcceptDecision::reject({reinterpret_cast<const uint8_t*>(why), std::strlen(why)});
 }
 
@@ -37,6 +41,7 @@ cm::AcceptDecision Admission::decide(const cm::ConnectRequest& request, uint64_t
     Grant grant;
     const GrantError error = key_.verify(request.private_data, now_unix_s, grant);
     if (error != GrantError::none) return refuse(static_cast<size_t>(error));
+    if (recovery_only_ && grant.role != Role::recover) return refuse(kNotRecovery);
     const memory::Region* region = regions_.find(grant.region_id);
     if (region == nullptr) return refuse(kNoRegion);
     return {.accepted = true,
@@ -53,6 +58,7 @@ nlohmann::json Admission::counters() const {
     for (size_t i = 1; i < kGrantErrors; ++i)
         counters[grant_error_name(static_cast<GrantError>(i))] = refused_[i];
     counters["no_region"] = refused_[kNoRegion];
+    counters["not_recovery"] = refused_[kNotRecovery];
     return counters;
 }
 

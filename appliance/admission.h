@@ -13,15 +13,17 @@
 
 namespace lagan::appliance {
 
-// Control thread only. Everything it is given outlives it.
+// Control thread only. Everything it is given outlives it. `recovery_only`: a rescue, which refuses grants of
+// other roles.
 class Admission {
   public:
     Admission(const GrantKey& key, memory::RegionTable& regions, cm::EngineBinding& engines,
-              uint32_t responder_resources)
+              uint32_t responder_resources, bool recovery_only)
         : key_(key),
           regions_(regions),
           engines_(engines),
-          responder_resources_(static_cast<uint8_t>(responder_resources)) {}
+          responder_resources_(static_cast<uint8_t>(responder_resources)),
+          recovery_only_(recovery_only) {}
 
     // Accepted: the reply carries capsule::Welcome. Refused: a REJ of reason 28 whose private data is the
     // reason in words.
@@ -32,14 +34,16 @@ class Admission {
 
   private:
     static constexpr size_t kGrantErrors = static_cast<size_t>(GrantError::count_);
-    static constexpr size_t kNoRegion = kGrantErrors;  // the index behind those of GrantError
+    static constexpr size_t kNoRegion = kGrantErrors;  // indices behind those of GrantError
+    static constexpr size_t kNotRecovery = kGrantErrors + 1;
     cm::AcceptDecision refuse(size_t index);
 
     const GrantKey& key_;
     memory::RegionTable& regions_;
     cm::EngineBinding& engines_;
     const uint8_t responder_resources_;
-    std::array<uint64_t, kGrantErrors + 1> refused_{};
+    const bool recovery_only_;
+    std::array<uint64_t, kGrantErrors + 2> refused_{};
 };
 
 }  // namespace lagan::appliance

@@ -98,6 +98,9 @@ void open_arena(Appliance& a) {
     const auto begin = std::chrono::steady_clock::now();
     a.found = memory::walk_regions(*a.arena);
     tell_found(a.found.regions, std::chrono::steady_clock::now() - begin);
+    a.left_out = std::move(a.found.left_out);
+    for (const memory::LeftOutRegion& region : a.left_out)
+        spdlog::error("region {}: is left out: {}", region.id, region.reason);
     a.key = std::make_unique<GrantKey>(a.key->for_arena(a.arena->instance()));
 }
 
@@ -149,7 +152,7 @@ void make_memory(Appliance& a) {
     a.regions->adopt(std::move(a.found.regions));
     a.found = {};
     for (const memory::Region* region : a.regions->list())
-        if (region->temporary) a.temporary_regions[region->id] = {};
+        if (region->temporary && !a.rescues()) a.temporary_regions[region->id] = {};
     spdlog::info("memory: {} for regions", format_size(a.regions->budget().usable() * memory::kPageBytes));
 }
 
@@ -197,9 +200,10 @@ void open_ports(Appliance& a) {
             pools.push_back(engine_of(queue).rx_pool());
         a.ports.push_back(std::make_unique<Port>(a.options.ports[i], a.devices[i], pools));
         Port& port = *a.ports.back();
-        port.map_for_dma(a.arena->frames(), arena_page);
+        // What cannot be written cannot be mapped for DMA either: a rescue copies.
+        if (!a.rescues()) port.map_for_dma(a.arena->frames(), arena_page);
         for (uint32_t queue = 0; queue < port.queues(); ++queue)
-            engine_of(queue).add_port(port.id(), static_cast<uint16_t>(queue), port.linear());
+            engine_of(queue).add_port(port.id(), static_cast<uint16_t>(queue), port.linear() || a.rescues());
         spdlog::info("{}", port.describe());
     }
 }
@@ -238,8 +242,8 @@ void make_control_plane(Appliance& a) {
     for (const auto& engine : a.engines)
         engines.push_back(engine.get());
     a.binding = std::make_unique<cm::EngineBinding>(*a.qps, std::move(engines));
-    a.admission =
-        std::make_unique<Admission>(*a.key, *a.regions, *a.binding, a.options.rdma.responder_resources);
+    a.admission = std::make_unique<Admission>(*a.key, *a.regions, *a.binding,
+                                              a.options.rdma.responder_resources, a.rescues());
     std::vector<net::PortConfig> configs;
     for (const auto& port : a.ports)
         configs.push_back(port->config());

@@ -49,8 +49,9 @@ struct Appliance {
     EngineOptions engine_options;
     std::unique_ptr<GrantKey> key;
     std::unique_ptr<memory::Arena> arena;
-    memory::FoundRegions found;            // in the arena; until they are adopted
-    std::vector<DeviceArguments> devices;  // by port
+    memory::FoundRegions found;                   // in the arena; until they are adopted
+    std::vector<memory::LeftOutRegion> left_out;  // of a rescue
+    std::vector<DeviceArguments> devices;         // by port
     bool eal_runs = false;
     std::unique_ptr<rte_rcu_qsbr, RcuDeleter> rcu;
     std::unique_ptr<memory::FramePool> frames;
@@ -72,6 +73,9 @@ struct Appliance {
     std::unique_ptr<NodeApi> api;
     std::unique_ptr<HttpServer> server;
 
+    bool rescues() const {
+        return !options.start.rescue.empty();
+    }                                                   // a dead instance's arena, to be read only
     uint32_t queues_of(const PortOptions& port) const;  // no more than there are lcores to poll them
 };
 

@@ -60,10 +60,22 @@ NodeStatus LocalNode::node() {
         .arena = a_.arena->directory().string(),
         .huge_pages = a_.arena->huge_pages(),
         .rdma_service_port = a_.options.rdma.service_port,
-        .lcores = describe(a_.plan)};
+        .lcores = describe(a_.plan),
+        .rescue = a_.rescues()};
+    for (const memory::LeftOutRegion& region : a_.left_out)
+        status.left_out.push_back({region.id, region.reason});
     for (const auto& port : a_.ports)
         status.ports.push_back(appliance::status_of(*port));
     return status;
+}
+
+void LocalNode::refuse_in_rescue(const char* what) const {
+    if (!a_.rescues()) return;
+    throw ServiceError(
+        ServiceError::Kind::forbidden,
+        fmt::format("this lagand rescues the regions in {}: {}; stop it and start lagand without "
+                    "--rescue to serve them again",
+                    a_.arena->directory().string(), what));
 }
 
 memory::Region& LocalNode::find(const std::string& name) {
@@ -114,6 +126,7 @@ RegionStatus LocalNode::region(const std::string& name) {
 }
 
 RegionStatus LocalNode::create_region(const RegionSpec& spec) {
+    refuse_in_rescue("none can be created");
     try {
         const memory::Region& region = a_.regions->create({.name = spec.name,
                                                            .size_bytes = spec.size_bytes,
@@ -130,6 +143,7 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
 }
 
 void LocalNode::delete_region(const std::string& name) {
+    refuse_in_rescue("none can be deleted");
     memory::Region& region = find(name);
     if (a_.recovery) a_.recovery->let_go(region);
     const auto connections = connections_of(region);
@@ -141,6 +155,7 @@ void LocalNode::delete_region(const std::string& name) {
 }
 
 IssuedGrant LocalNode::make_grant(const std::string& name, Role role, uint64_t ttl_s) {
+    if (role != Role::recover) refuse_in_rescue("only grants to recover can be had");
     const memory::Region& region = find(name);
     if (region.restoring)
         throw ServiceError(ServiceError::Kind::exists, fmt::format("region {} is being restored", name));

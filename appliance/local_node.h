@@ -22,6 +22,7 @@ class LocalNode final : public NodeService {
     std::vector<recovery::Event> events_after(uint64_t number) override;
 
   private:
+    void refuse_in_rescue(const char* what) const;
     memory::Region& find(const std::string& name);
     RegionStatus status_of(const memory::Region& region);
     std::vector<uint32_t> connections_of(const memory::Region& region);  // QPNs

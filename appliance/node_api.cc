@@ -66,7 +66,12 @@ json to_json(const NodeStatus& node) {
     json ports = json::array();
     for (const PortStatus& port : node.ports)
         ports.push_back(to_json(port));
+    json left_out = json::array();
+    for (const LeftOutStatus& region : node.left_out)
+        left_out.push_back({{"id", region.id}, {"reason", region.reason}});
     return {{"name", node.name},
+            {"mode", node.rescue ? "rescue" : "serve"},
+            {"left_out", std::move(left_out)},
             {"version", node.version},
             {"uptime_s", node.uptime_s},
             {"memory",
@@ -229,6 +234,8 @@ unsigned http_status(ServiceError::Kind kind) {
         case ServiceError::Kind::unavailable:
         case ServiceError::Kind::busy:
             return 503;
+        case ServiceError::Kind::forbidden:
+            return 403;
     }
     return 500;
 }
@@ -237,6 +244,8 @@ const char* status_title(unsigned status) {
     switch (status) {
         case 400:
             return "Bad Request";
+        case 403:
+            return "Forbidden";
         case 404:
             return "Not Found";
         case 405:

@@ -56,6 +56,12 @@ struct PortStatus {
     bool link_up = false;
 };
 
+// Of a rescue: a region too damaged to be served.
+struct LeftOutStatus {
+    uint32_t id = 0;
+    std::string reason;
+};
+
 struct NodeStatus {
     std::string name;
     std::string version;
@@ -68,6 +74,8 @@ struct NodeStatus {
     uint16_t rdma_service_port = 0;
     std::vector<PortStatus> ports;
     std::vector<std::string> lcores;  // one line for people each
+    bool rescue = false;              // only reads, only to recover
+    std::vector<LeftOutStatus> left_out;
 };
 
 struct IssuedGrant {
@@ -77,7 +85,7 @@ struct IssuedGrant {
 
 // A request that cannot be carried out, and why, in one sentence for people.
 struct ServiceError : std::runtime_error {
-    enum class Kind : uint8_t { not_found, exists, invalid, no_room, unavailable, busy };
+    enum class Kind : uint8_t { not_found, exists, invalid, no_room, unavailable, busy, forbidden };
     Kind kind;
     ServiceError(Kind k, const std::string& what) : std::runtime_error(what), kind(k) {}
 };

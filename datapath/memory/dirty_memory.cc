@@ -42,6 +42,10 @@ uint64_t DirtyMemory::bytes_needed(uint64_t page_count) {
     return present_offset(page_count) + DirtyList::bitmap_bytes(page_count);
 }
 
+bool DirtyMemory::is_formatted(std::span<const std::byte> memory) {
+    return reinterpret_cast<const DirtyMemoryHeader*>(memory.data())->magic != 0;
+}
+
 DirtyMemory::DirtyMemory(std::span<std::byte> memory, const Identity& region)
     : memory_(checked(memory, region)),
       lists_{DirtyList(memory_.data() + summary_offset(0, region.page_count),

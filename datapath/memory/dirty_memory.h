@@ -41,6 +41,8 @@ struct DirtyMemoryHeader {
 class DirtyMemory {
   public:
     static uint64_t bytes_needed(uint64_t page_count);
+    // Whether the constructor would open, and not format, this memory of a page at least.
+    static bool is_formatted(std::span<const std::byte> memory);
 
     struct Identity {
         uint64_t region_id;

@@ -43,7 +43,8 @@ constexpr const char* kPages = "pages";
 constexpr const char* kDirty = "dirty";
 constexpr const char* kRecord = "record";
 
-uint64_t usable_frames(const FramePool& pool, uint64_t slack_frames) {
+uint64_t usable_frames(const Arena& arena, const FramePool& pool, uint64_t slack_frames) {
+    if (arena.read_only()) return pool.capacity();
     const uint64_t slack = slack_frames + pool.slack_frames();
     if (slack_frames >= pool.capacity() || slack >= pool.capacity())
         throw std::runtime_error("region table: " + std::to_string(pool.capacity()) + " frames, but " +
@@ -112,7 +113,7 @@ RegionTable::RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rc
       pool_(pool),
       rkeys_(rkeys),
       rcu_(rcu),
-      budget_(usable_frames(pool, slack_frames + cut_frames) + cut_frames, cut_frames) {}
+      budget_(usable_frames(arena, pool, slack_frames + cut_frames) + cut_frames, cut_frames) {}
 
 RegionTable::~RegionTable() = default;
 
@@ -221,11 +222,14 @@ void RegionTable::adopt(std::vector<FoundRegion> found) {
         region.damaged = one.damaged_pages;
         region.temporary = (one.record.flags & kRecordTemporary) != 0;
         region.name = one.record.name;
-        if (!budget_.reserve(region.reserve_pages) || !budget_.restore(region, one.present_pages))
+        if (arena_.read_only()) {  // nothing will be stored: no frames are needed
+            region.present = one.present_pages;
+        } else if (!budget_.reserve(region.reserve_pages) || !budget_.restore(region, one.present_pages)) {
             throw std::runtime_error(
                 "arena: no room for region " + region.name +
                 " any more: more lcores, queue pairs or ports keep more memory back now; "
                 "configure as before");
+        }
         entry->page_table_file = std::move(one.page_table_file);
         entry->page_table_copy = std::move(one.page_table_copy);
         entry->dirty_file = std::move(one.dirty_file);

@@ -39,7 +39,8 @@ class RegionTable {
     RegionTable& operator=(const RegionTable&) = delete;
 
     // Takes the regions over that were found in the arena, with their R_Keys; before lcores run. Throws
-    // std::runtime_error when their reserves do not fit any more.
+    // std::runtime_error when their reserves do not fit any more. Those of an arena opened to look can only
+    // be read, and nothing is created or destroyed beside them.
     void adopt(std::vector<FoundRegion> found);
 
     struct Spec {

@@ -22,10 +22,30 @@ namespace {
 constexpr uint64_t kWordsPerSlice = 1024;  // of 64 pages
 constexpr uint64_t kPrefetchAhead = 16;
 
-[[noreturn]] void damaged(const Arena& arena, uint32_t id, const std::string& what) {
-    throw std::runtime_error("arena: " + arena.directory().string() + ": region " + std::to_string(id) +
-                             ": " + what + "; restore it from its baseline elsewhere, then remove " +
-                             region_file(id, "*") + " there or start lagand once with --empty-arena");
+struct Damaged {
+    uint32_t id;
+    std::string what;
+};
+
+[[noreturn]] void damaged(uint32_t id, const std::string& what) {
+    throw Damaged{id, what};
+}
+
+// Part of the walk of one region; false: damaged, and left out.
+template <typename Work>
+bool done(const Arena& arena, FoundRegions& found, Work&& work) {
+    try {
+        work();
+        return true;
+    } catch (const Damaged& region) {
+        if (!arena.read_only())
+            throw std::runtime_error(
+                "arena: " + arena.directory().string() + ": region " + std::to_string(region.id) + ": " +
+                region.what + "; restore it from its baseline elsewhere, then remove " +
+                region_file(region.id, "*") + " there or start lagand once with --empty-arena");
+        found.left_out.push_back({region.id, region.what});
+        return false;
+    }
 }
 
 RegionRecord read_record(const Arena& arena, uint32_t id) {
@@ -35,15 +55,15 @@ RegionRecord read_record(const Arena& arena, uint32_t id) {
         const MappedFile file = MappedFile::open(path, sizeof record, MappedFile::Access::read_only);
         std::memcpy(&record, file.bytes().data(), sizeof record);
     } catch (const std::exception& error) {
-        damaged(arena, id, error.what());
+        damaged(id, error.what());
     }
     if (record.magic != kRecordMagic || record.version != kArenaVersion || record.crc != layout_crc(record))
-        damaged(arena, id, "its record is damaged (magic, version or checksum do not fit)");
+        damaged(id, "its record is damaged (magic, version or checksum do not fit)");
     const uint64_t pages = record.size_bytes / kPageBytes;
     if (record.region_id != id || pages == 0 || pages > kMaxRegionPages ||
         record.size_bytes % kPageBytes != 0 || record.reserve_pages > pages || record.data_rkey == 0 ||
         record.dirty_rkey == 0 || record.name[kMaxRegionName] != '\0')
-        damaged(arena, id, "its record contradicts itself");
+        damaged(id, "its record contradicts itself");
     return record;
 }
 
@@ -118,7 +138,7 @@ FoundRegion open_region(Arena& arena, uint32_t id) {
         region.dirty_file =
             MappedFile::open(directory / region_file(id, "dirty"), DirtyMemory::bytes_needed(pages), access);
     } catch (const std::exception& error) {
-        damaged(arena, id, error.what());
+        damaged(id, error.what());
     }
     if (arena.read_only()) {
         region.page_table_copy = std::make_unique<std::atomic<Pte>[]>(pages);
@@ -134,6 +154,9 @@ void walk_region(Arena& arena, FoundRegion& region, std::vector<uint64_t>& publi
     const uint64_t pages = record.size_bytes / kPageBytes;
     std::atomic<uint64_t>* present = nullptr;
     try {
+        // Memory without its magic would be formatted: the lists were there before the record.
+        if (!DirtyMemory::is_formatted(region.dirty_file.bytes()))
+            throw std::runtime_error("dirty lists: their header has no magic number");
         DirtyMemory dirty(region.dirty_file.bytes(), {record.region_id, record.uid, pages, record.epoch});
         if (!arena.read_only()) {
             present = dirty.present();
@@ -141,20 +164,25 @@ void walk_region(Arena& arena, FoundRegion& region, std::vector<uint64_t>& publi
             dirty.drain().clear();
         }
     } catch (const std::exception& error) {
-        damaged(arena, record.region_id, error.what());
+        damaged(record.region_id, error.what());
     }
     Walker walker(arena, published, region, present);
     tbb::parallel_for(tbb::blocked_range<uint64_t>(0, (pages + 63) / 64, kWordsPerSlice),
                       [&](const auto& slice) { walker.walk(slice.begin(), slice.end()); });
 }
 
-void check_unique(const Arena& arena, const std::vector<FoundRegion>& regions) {
-    for (const FoundRegion& one : regions)
-        for (const FoundRegion& other : regions)
-            if (&one < &other &&
-                (std::strcmp(one.record.name, other.record.name) == 0 || one.record.uid == other.record.uid))
-                damaged(arena, other.record.region_id,
-                        "has the name or the identity of region " + std::to_string(one.record.region_id));
+void check_unique(const std::vector<FoundRegion>& others, const RegionRecord& record) {
+    for (const FoundRegion& other : others)
+        if (std::strcmp(other.record.name, record.name) == 0 || other.record.uid == record.uid)
+            damaged(record.region_id,
+                    "has the name or the identity of region " + std::to_string(other.record.region_id));
+}
+
+// Its restore was not finished: it is filled in part, and its baseline is whole, and still there.
+void give_up(const Arena& arena, uint32_t id) {
+    if (arena.read_only()) damaged(id, "its restore from its baseline had not ended; restore it again");
+    fs::remove(arena.directory() / region_file(id, "record"));
+    remove_unrecorded(arena.directory());
 }
 
 }  // namespace
@@ -163,19 +191,18 @@ FoundRegions walk_regions(Arena& arena) {
     FoundRegions found;
     found.published.resize((arena.frame_meta().size() + 63) / 64);
     if (!arena.reopened()) return found;
-    for (const uint32_t id : recorded_regions(arena.directory())) {
-        FoundRegion region = open_region(arena, id);
-        if ((region.record.flags & kRecordRestoring) == 0) {
+    // All are looked at before the first one is changed.
+    std::vector<FoundRegion> opened;
+    for (const uint32_t id : recorded_regions(arena.directory()))
+        done(arena, found, [&] {
+            FoundRegion region = open_region(arena, id);
+            if ((region.record.flags & kRecordRestoring) != 0) return give_up(arena, id);
+            check_unique(opened, region.record);
+            opened.push_back(std::move(region));
+        });
+    for (FoundRegion& region : opened)
+        if (done(arena, found, [&] { walk_region(arena, region, found.published); }))
             found.regions.push_back(std::move(region));
-        } else if (!arena.read_only()) {
-            // Filled in part: its baseline is whole, and still there.
-            fs::remove(arena.directory() / region_file(id, "record"));
-            remove_unrecorded(arena.directory());
-        }
-    }
-    check_unique(arena, found.regions);
-    for (FoundRegion& region : found.regions)
-        walk_region(arena, region, found.published);
     return found;
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "datapath/memory/arena.h"
@@ -28,14 +29,22 @@ struct FoundRegion {
     }
 };
 
+// A region that cannot be served: its record, its lists or the like is damaged.
+struct LeftOutRegion {
+    uint32_t id;
+    std::string reason;
+};
+
 struct FoundRegions {
     std::vector<FoundRegion> regions;
-    std::vector<uint64_t> published;  // a bit per frame: in a page table (FramePool's constructor)
+    std::vector<LeftOutRegion> left_out;  // only of an arena opened to look: elsewhere the walk throws
+    std::vector<uint64_t> published;      // a bit per frame: in a page table (FramePool's constructor)
 };
 
 // Brings the present bitmaps up to date and puts what a checkpoint had not finished back on the active lists,
 // unless the arena is opened to look. Before rte_eal_init(), which pins the calling thread. Throws
-// std::runtime_error that names what is damaged; nothing is guessed.
+// std::runtime_error that names what is damaged; nothing is guessed. Of an arena opened to look, a damaged
+// region is left out: it does not keep the others from being rescued.
 FoundRegions walk_regions(Arena& arena);
 
 }  // namespace lagan::memory

@@ -188,6 +188,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
         },
         Refusal::access_right, Role::write, kAccess);
     refused_with(nullptr, Refusal::access_right, Role::read, kAccess);
+    refused_with(nullptr, Refusal::access_right, Role::recover, kAccess);
     refused_with(
         [](Fixture& f) {
             Request request = f.peer.message(pattern(16, 1));

@@ -206,6 +206,12 @@ BOOST_AUTO_TEST_CASE(damaged_records_and_lists_are_named) {
     change_byte(file("dirty"), 24, 1);
     refused("dirty lists");
     change_byte(file("dirty"), 24, 1);
+    uint64_t magic = kDirtyMemoryMagic;
+    for (size_t at = 0; at < sizeof magic; ++at)  // to none: it is not formatted anew
+        change_byte(file("dirty"), at, reinterpret_cast<const char*>(&magic)[at]);
+    refused("no magic");
+    for (size_t at = 0; at < sizeof magic; ++at)
+        change_byte(file("dirty"), at, reinterpret_cast<const char*>(&magic)[at]);
     for (const char* kind : {"pages", "dirty", "record"}) {
         fs::rename(file(kind), scratch.path / "away");
         if (std::strcmp(kind, "record") == 0) break;
@@ -249,4 +255,31 @@ BOOST_AUTO_TEST_CASE(a_rescue_reads_and_changes_nothing) {
             if (page != 7) BOOST_REQUIRE(node.load(region, page) == word);
     }
     BOOST_TEST((files() == before));
+}
+
+BOOST_AUTO_TEST_CASE(a_rescue_leaves_damaged_regions_out) {
+    const test::ScratchArena scratch("region_walk_test");
+    {
+        RegionNode node(scratch.path, kFrameBytes);
+        for (const char* name : {"record", "good", "lists", "pages"}) {
+            Region& region = node.table.create(name, 100 * kPageBytes, 0, false);
+            RetireQueue retire(node.pool, node.rcu.get(), 16);
+            node.store(retire, region, 1, region.id);
+        }
+    }
+    change_byte(scratch.path / region_file(1, "record"), 40, 1);
+    change_byte(scratch.path / region_file(3, "dirty"), 8, 1);
+    fs::resize_file(scratch.path / region_file(4, "pages"), 0);
+    BOOST_TEST(failure_to_open(scratch.path).find("region 1") != std::string::npos);
+
+    RegionNode node(scratch.path, 0, 0, Arena::Start::look);
+    BOOST_REQUIRE_EQUAL(node.table.list().size(), 1U);
+    BOOST_TEST(node.load(*node.table.find("good"), 1) == 2U);
+    std::map<uint32_t, std::string> reasons;
+    for (const LeftOutRegion& region : node.found.left_out)
+        reasons[region.id] = region.reason;
+    BOOST_REQUIRE_EQUAL(reasons.size(), 3U);
+    BOOST_TEST(reasons[1].find("record") != std::string::npos);
+    BOOST_TEST(reasons[3].find("dirty lists") != std::string::npos);
+    BOOST_TEST(reasons[4].find("region-4.pages") != std::string::npos);
 }
