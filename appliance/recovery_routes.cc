@@ -18,7 +18,9 @@ namespace {
 Recovery& recovery_of(const Call& call) {
     Recovery* recovery = call.service.recovery();
     if (recovery == nullptr)
-        refuse(409, "this appliance makes no checkpoints: set baseline.store in its configuration (a rescue makes none)");
+        refuse(409,
+               "this appliance makes no checkpoints: set baseline.store in its configuration (a rescue makes "
+               "none)");
     return *recovery;
 }
 
