@@ -78,6 +78,31 @@ def what_was_stored_is_recovered(t):
 
 
 @suite.case
+def a_checkpoint_was_under_way(t):
+    node = PageNode(t, f"baseline.store={t.dir}/store", "baseline.bandwidth=64KiB")
+    node.start()
+    node.create("r")
+    node.client(node.stores("r", 0, node.random_pages(400)), region="r")
+    t.equal(node.call("POST", "/v1/regions/r/checkpoint").status // 100, 2, "a checkpoint is asked for")
+    t.wait_until(lambda: node.call("GET", "/v1/regions/r/checkpoint").body["pages"] == 400, "its cut is made", timeout=60)
+    node.client(node.stores("r", 5, node.random_pages(10)), node.frees("r", 300, 4), node.stores("r", 900, node.random_pages(1)),
+                region="r")
+    node.lagand.kill()
+    files = node.files()
+    node.rescue()
+    seen = node.client("lists", "query", "pull", region="r", role="recover")
+    t.equal(expanded(seen[0]["drain"]), set(range(400)), "pages of the cut, none of which is durable")
+    t.equal(expanded(seen[0]["active"]), {*range(5, 15), *range(300, 304), 900}, "pages changed since")
+    t.equal({key: seen[0][key] for key in ("active", "drain")}, seen[1], "lists by READs and by DIRTY_QUERY")
+    t.equal(seen[2]["crcs"], node.crcs("r"), "content of the listed pages")
+    t.equal(expanded(seen[2]["freed"]), set(range(300, 304)), "freed pages")
+    refused = node.call("POST", "/v1/regions/r/checkpoint")
+    t.true(refused.status == 409 and "a rescue makes none" in refused.body["detail"], f"a checkpoint: {refused}")
+    t.equal(node.lagand.terminate(), 0, "exit status")
+    t.equal(node.files(), files, "the arena's files")
+
+
+@suite.case
 def damaged_files(t):
     node = PageNode(t)
     node.start()
