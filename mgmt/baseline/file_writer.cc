@@ -2,10 +2,10 @@
 #include "mgmt/baseline/file_writer.h"
 
 #include <fcntl.h>
-#include <limits.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <vector>
 
 #include "datapath/memory/page.h"

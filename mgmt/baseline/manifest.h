@@ -2,10 +2,10 @@
 // A manifest: the complete description of one cut. Immutable, numbered; the newest number counts.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "mgmt/baseline/baseline.h"
@@ -19,7 +19,10 @@ struct SegmentId {
     uint64_t epoch = 0;
     uint64_t session = 0;   // random, per BaselineWriter
     uint64_t sequence = 0;  // within the session
-    friend auto operator<=>(const SegmentId&, const SegmentId&) = default;
+    friend bool operator==(const SegmentId&, const SegmentId&) = default;
+    friend bool operator<(const SegmentId& a, const SegmentId& b) {
+        return std::tie(a.epoch, a.session, a.sequence) < std::tie(b.epoch, b.session, b.sequence);
+    }
 };
 
 struct SegmentRef {
