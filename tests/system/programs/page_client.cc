@@ -288,7 +288,7 @@ class PageClient {
                 freed.insert(page);
                 continue;
             }
-            const json one = read_pages(page, 1);
+            json one = read_pages(page, 1);
             if (!one.contains("crcs")) return one;
             crcs.update(one["crcs"]);
         }
