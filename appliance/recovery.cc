@@ -33,17 +33,24 @@ recovery::Memory memory_of(Appliance& a) {
 }  // namespace
 
 Recovery::Recovery(Appliance& appliance)
-    : a_(appliance), store_(baseline::open_store(a_.options.baseline.store)), workers_(a_.worker_cpus) {
+    : a_(appliance), store_(baseline::parse_store_url(a_.options.baseline.store)), workers_(a_.worker_cpus) {
     const BaselineOptions& options = a_.options.baseline;
     checkpointer_ = std::make_unique<recovery::Checkpointer>(
-        memory_of(a_), a_.arena->instance(), *store_,
+        memory_of(a_), a_.arena->instance(), store_,
         recovery::CheckpointPolicy{.interval_seconds = options.interval_seconds,
                                    .dirty_percent = options.dirty_percent,
                                    .bytes_per_s = options.bytes_per_s},
         workers_, *a_.events);
     restorer_ =
-        std::make_unique<recovery::Restorer>(memory_of(a_), *store_, workers_, *a_.events, restore_control());
-    spdlog::info("baseline: {}", store_->where());
+        std::make_unique<recovery::Restorer>(memory_of(a_), store_, workers_, *a_.events, restore_control());
+    try {
+        store_.open();
+        spdlog::info("baseline: {}", store_.where());
+    } catch (const baseline::StoreError& error) {
+        a_.events->add(
+            recovery::Severity::alarm, "baseline_unreachable", "",
+            fmt::format("{}; regions are served, and checkpoints fail until it is there", error.what()));
+    }
 }
 
 memory::Region& Recovery::find(const std::string& name) {

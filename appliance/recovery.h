@@ -8,7 +8,7 @@
 
 #include "appliance/control_queue.h"
 #include "mgmt/baseline/baseline_reader.h"
-#include "mgmt/baseline/object_store.h"
+#include "mgmt/baseline/deferred_store.h"
 #include "mgmt/recovery/checkpointer.h"
 #include "mgmt/recovery/restorer.h"
 
@@ -18,7 +18,7 @@ struct Appliance;
 
 class Recovery {
   public:
-    // Opens the store. Control thread, with poll loops running. Throws StoreError.
+    // Control thread, with poll loops running. A store that cannot be reached is an alarm, and tried again.
     explicit Recovery(Appliance& appliance);
 
     // Control thread; they throw ServiceError.
@@ -32,9 +32,9 @@ class Recovery {
     void let_go(const memory::Region& region);
 
     // Any thread but the control thread: they wait for the store. They throw StoreError.
-    std::vector<std::string> baselines() { return baseline::list_regions(*store_); }
+    std::vector<std::string> baselines() { return baseline::list_regions(store_); }
     std::vector<baseline::CutInfo> cuts(const std::string& region) {
-        return baseline::list_cuts(*store_, region);
+        return baseline::list_cuts(store_, region);
     }
 
     // Any thread.
@@ -46,7 +46,7 @@ class Recovery {
     memory::Region& make_region(const recovery::RestoreRequest& request, const baseline::Manifest& manifest);
 
     Appliance& a_;
-    std::unique_ptr<baseline::ObjectStore> store_;
+    baseline::DeferredStore store_;
     recovery::Workers workers_;
     std::unique_ptr<recovery::Checkpointer> checkpointer_;
     std::unique_ptr<recovery::Restorer> restorer_;

@@ -132,8 +132,12 @@ void Tidier::delete_temporary_regions() {
         ++entry;
     }
     for (const std::string& name : gone) {
-        spdlog::info("region {}: temporary, and nobody is connected any more", name);
-        a_.node->delete_region(name);
+        try {
+            a_.node->delete_region(name);
+            spdlog::info("region {}: temporary, and nobody was connected any more", name);
+        } catch (const ServiceError& error) {
+            spdlog::info("{}", error.what());  // a checkpoint has to end first: the next round comes
+        }
     }
 }
 

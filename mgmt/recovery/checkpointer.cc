@@ -116,7 +116,8 @@ bool Checkpointer::due(const memory::Region& region, const Job& job, Clock::time
         case State::running:
             return false;
         case State::failed:
-            return job.status.tried_again && now >= job.next_attempt;
+            if (job.status.tried_again) return now >= job.next_attempt;
+            break;  // cancelled, or only made when asked for
         case State::none:
             // Was interrupted, by the end of an earlier process.
             if (region.dirty->cut_number() > region.dirty->durable_cut()) return true;
@@ -255,11 +256,13 @@ void Checkpointer::fail(Job& job, const std::string& problem, bool may_pass) {
         job.end = Clock::now();
         job.status.state = State::failed;
         job.status.problem = problem;
-        job.status.tried_again = may_pass && !cancelled;
+        // What somebody has to mend may have been mended a minute later.
+        const bool automatic = policy_.interval_seconds != 0 || policy_.dirty_percent != 0;
+        job.status.tried_again = !cancelled && (may_pass || automatic);
         const auto doublings =
             static_cast<unsigned>(std::min<uint64_t>(job.status.failures++, kMaxDoublings));
-        job.next_attempt =
-            job.end + std::min<Clock::duration>(kFirstRetry * (1U << doublings), kLongestRetry);
+        const auto backoff = std::min<Clock::duration>(kFirstRetry * (1U << doublings), kLongestRetry);
+        job.next_attempt = job.end + (may_pass ? backoff : kLongestRetry);
     }
     if (cancelled) {
         events_.add(Severity::info, "checkpoint_cancelled", name, problem);

@@ -310,6 +310,36 @@ def a_damaged_baseline_is_not_restored(t):
 
 
 @suite.case
+def an_appliance_starts_while_its_store_is_away(t):
+    node = Node(t, store=t.dir / "no/such/store")
+    node.make_region()
+    pages = Pages(t, node)
+    pages.store(0, 100, 3)
+    t.equal(node.events("baseline_unreachable")[0]["severity"], "alarm", "an alarm")
+    failed = node.checkpoint(wanted="failed")
+    t.true("no/such" in failed["problem"], f"{failed}")
+    t.equal(node.call("GET", "/v1/baselines").status, 404, "what the store has")
+    (t.dir / "no/such").mkdir(parents=True)
+    node.checkpoint()
+    pages.close()
+
+
+@suite.case
+def a_temporary_region_that_is_checkpointed_goes_all_the_same(t):
+    node = Node(t, bandwidth="1MiB")
+    node.lagand.terminate()
+    node.config.write_text(node.config.read_text().replace("[memory]", "[memory]\ntemporary_region_seconds = 2"))
+    node.start()
+    t.equal(node.call("POST", "/v1/regions", {"name": "r", "size": "16MiB", "temporary": True}).status, 201, "a region")
+    pages = Pages(t, node)
+    pages.store(0, 3000, 1)
+    node.call("POST", "/v1/regions/r/checkpoint")
+    pages.close()
+    t.wait_until(lambda: node.get("/v1/regions")["regions"] == [], "its end", 30)
+    t.equal(node.lagand.terminate(), 0, "exit status")
+
+
+@suite.case
 def the_commands(t):
     node = Node(t)
 
