@@ -30,11 +30,13 @@ peer_address = "10.77.0.2"
 class Link:
     """lagand, running. t is a harness.Context, which ends it."""
 
-    def __init__(self, t, idle="adaptive", memory="192MiB"):
+    def __init__(self, t, idle="adaptive", memory="192MiB", baseline=None):
         self.t = t
         config = t.dir / "lagand.toml"
-        config.write_text(kConfig.format(dir=t.dir, memory=memory, arena=t.memory_dir(), idle=idle,
-                                         huge_pages="on" if t.hugepages else "off"))
+        text = kConfig.format(dir=t.dir, memory=memory, arena=t.memory_dir(), idle=idle,
+                              huge_pages="on" if t.hugepages else "off")
+        lines = [f'{key} = "{value}"' for key, value in (baseline or {}).items()]
+        config.write_text("\n".join([text, "[baseline]", *lines, ""]))
         self.socket = t.dir / "lagand.sock"
         self.lagand = t.start([t.binary("appliance/lagand"), "--config", config])
         self.lagand.wait_for("ready:", 30)
