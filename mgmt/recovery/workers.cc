@@ -7,6 +7,8 @@ namespace lagan::recovery {
 
 namespace {
 
+constexpr size_t kLeastThreads = 4;
+
 cpu_set_t set_of(const std::vector<unsigned>& cpus) {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -18,6 +20,10 @@ cpu_set_t set_of(const std::vector<unsigned>& cpus) {
 }  // namespace
 
 Workers::Workers(const std::vector<unsigned>& cpus)
-    : arena_(std::max(2, static_cast<int>(cpus.size()))), pinning_(arena_, set_of(cpus)) {}
+    : threads_(tbb::global_control::max_allowed_parallelism,
+               std::max({kLeastThreads, cpus.size(),
+                         tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)})),
+      arena_(static_cast<int>(std::max(kLeastThreads, cpus.size()))),
+      pinning_(arena_, set_of(cpus)) {}
 
 }  // namespace lagan::recovery

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include <tbb/global_control.h>
 #include <tbb/task_arena.h>
 #include <tbb/task_scheduler_observer.h>
 
@@ -13,7 +14,8 @@ namespace lagan::recovery {
 
 class Workers {
   public:
-    // `cpus`: where they may run; at least one. Two threads at least, since they wait for storage.
+    // `cpus`: where they may run; at least one. There are more threads than CPUs when these are few: while
+    // some wait for storage, another checks CRCs.
     explicit Workers(const std::vector<unsigned>& cpus);
 
     // Runs `work`, which uses oneTBB, with all threads; the calling thread is one of them, and stays on these
@@ -36,6 +38,7 @@ class Workers {
         cpu_set_t cpus_;
     };
 
+    tbb::global_control threads_;  // oneTBB's own limit is the number of CPUs
     tbb::task_arena arena_;
     Pinning pinning_;
 };
