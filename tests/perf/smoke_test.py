@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=no builds=release timeout=180
+# lagan-test: hugepages=no builds=release timeout=300
 """lagan-bench against a real lagand: what it reads back is right and what it prints is complete. Never how fast."""
 import json
 import pathlib
@@ -110,8 +110,8 @@ def the_durability_benchmark_has_all_its_figures(t):
         raise Skip("fio is not installed: ./tools/setup --group test")
     # A limit, so that the checkpoint is still under way when the first read comes.
     done = t.run([sys.executable, kHere / "bench_durability.py", "--inside", "--json", "--rounds", 1, "--batches", 10,
-                  "--region-mib", 32, "--bandwidth", "16MiB", "--arena-mib", 64, 128, "--directory", t.dir],
-                 timeout=120)
+                  "--region-mib", 32, "--bandwidth", "4MiB", "--arena-mib", 64, 128, "--directory", t.dir],
+                 timeout=170)
     figures = json.loads(done.stdout.strip().splitlines()[-1])
     for key in ("checkpoint_vs_fio", "read_p50_during_checkpoint_ratio", "restart_gib_per_s", "checkpoint_mib_per_s",
                 "write_rate_during_checkpoint_ratio", "seconds_under_load"):
@@ -119,7 +119,7 @@ def the_durability_benchmark_has_all_its_figures(t):
     for key in ("dirty_marking_cost", "dirty_marking_again_cost", "dirty_marking_noise"):
         t.true(-1 < figures[key] < 1, f"{key} is a share: {figures}")
     t.equal([row["arena_mib"] for row in figures["restart_table"]], [64, 128], "arenas of the restart table")
-    t.true(figures["checkpoint_mib_per_s"] < 20, f"a checkpoint keeps to 16 MiB/s: {figures}")
+    t.true(figures["checkpoint_mib_per_s"] < 6, f"a checkpoint keeps to 4 MiB/s: {figures}")
 
 
 @suite.case
