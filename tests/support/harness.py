@@ -56,6 +56,15 @@ class Context:
             raise Failure(f"{path} is not built; build it with ./tools/test or ninja -C {self.build_dir}")
         return str(path)
 
+    def open_build(self):
+        """From here on binary() gives paths that other users may walk, wherever the build is (in /root, for instance)."""
+        public = pathlib.Path(tempfile.mkdtemp(prefix="lagan-open-", dir="/tmp"))
+        self.defer(public.rmdir)
+        public.chmod(0o755)
+        self.run(["mount", "--bind", self.build_dir, public])
+        self.defer(lambda: self.run(["umount", "--lazy", public]))
+        self.build_dir = public
+
     def memory_dir(self):
         """A directory for memory files: on hugetlbfs in the huge-page run, else on tmpfs."""
         if not self.hugepages:

@@ -295,13 +295,12 @@ def a_program_killed_while_it_stores(t):
 
 @suite.case
 def a_group_member_uses_the_port(t):
-    # Who may use the sockets, and not make files beside them. (The build directory may be closed to others.)
+    # Who may use the sockets, and not make files beside them.
+    t.open_build()
     nobody, bench = 65534, t.binary("client/bench/lagan-bench")
     user = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
     os.chown(t.dir, 0, nobody)
     t.dir.chmod(0o750)
-    if any(t.run([*user, "test", "-x", path], check=False).status != 0 for path in (bench, t.dir)):
-        raise Skip("the build directory is closed to other users")
     node = Node(t)
     lagand = node.start()
     lock = pathlib.Path(f"{node.vhost}.client")
