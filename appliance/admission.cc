@@ -43,7 +43,7 @@ cm::AcceptDecision Admission::decide(const cm::ConnectRequest& request, uint64_t
     if (error != GrantError::none) return refuse(static_cast<size_t>(error));
     if (recovery_only_ && grant.role != Role::recover) return refuse(kNotRecovery);
     const memory::Region* region = regions_.find(grant.region_id);
-    if (region == nullptr) return refuse(kNoRegion);
+    if (region == nullptr || region->restoring) return refuse(kNoRegion);
     return {.accepted = true,
             .private_data = welcome(*region),
             .region_id = region->id,

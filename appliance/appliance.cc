@@ -139,16 +139,17 @@ void end_eal(Appliance& a) {
 
 void make_memory(Appliance& a) {
     const auto engine_count = static_cast<uint32_t>(a.plan.pollers.size());
-    const uint32_t readers = engine_count + 1;  // and checkpoints
+    const uint32_t readers = engine_count + 2;  // and checkpoints, and this thread
     a.rcu.reset(static_cast<rte_rcu_qsbr*>(
         rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(readers), RTE_CACHE_LINE_SIZE)));
     if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), readers) != 0) throw std::runtime_error("no memory for RCU");
     a.frames =
         std::make_unique<memory::FramePool>(a.arena->frames(), a.arena->frame_meta(), a.found.published);
     a.rkeys = std::make_unique<memory::RkeyTable>(kMaxRkeys);
-    a.regions = std::make_unique<memory::RegionTable>(*a.arena, *a.frames, *a.rkeys, a.rcu.get(),
-                                                      slack_frames(a.engine_options, engine_count),
-                                                      cut_frames(a.options, a.frames->capacity()));
+    a.regions = std::make_unique<memory::RegionTable>(
+        *a.arena, *a.frames, *a.rkeys, a.rcu.get(), slack_frames(a.engine_options, engine_count),
+        cut_frames(a.options, a.frames->capacity()),
+        memory::RcuReaders{.control = engine_count + 1, .checkpoint = engine_count});
     a.regions->adopt(std::move(a.found.regions));
     a.found = {};
     for (const memory::Region* region : a.regions->list())

@@ -31,13 +31,13 @@ struct Grant {
 };
 
 // X(name, what the bearer is told)
-#define LAGAN_GRANT_ERRORS(X)                                                      \
-    X(none, "good")                                                                \
-    X(malformed, "not a grant: it must be 56 bytes")                               \
-    X(bad_version, "the grant's version is unknown here")                          \
-    X(unknown_key, "the grant is another appliance's, or from before its restart") \
-    X(bad_mac, "the grant's signature does not fit: it was changed or forged")     \
-    X(wrong_role, "the grant's role is neither read, write nor recover")           \
+#define LAGAN_GRANT_ERRORS(X)                                                           \
+    X(none, "good")                                                                     \
+    X(malformed, "not a grant: it must be 56 bytes")                                    \
+    X(bad_version, "the grant's version is unknown here")                               \
+    X(unknown_key, "the grant is another appliance's, or for an arena that is no more") \
+    X(bad_mac, "the grant's signature does not fit: it was changed or forged")          \
+    X(wrong_role, "the grant's role is neither read, write nor recover")                \
     X(expired, "the grant has expired")
 
 enum class GrantError : uint8_t {

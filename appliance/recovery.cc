@@ -41,8 +41,8 @@ Recovery::Recovery(Appliance& appliance)
                                    .dirty_percent = options.dirty_percent,
                                    .bytes_per_s = options.bytes_per_s},
         workers_, *a_.events);
-    restorer_ =
-        std::make_unique<recovery::Restorer>(memory_of(a_), store_, workers_, *a_.events, restore_control());
+    restorer_ = std::make_unique<recovery::Restorer>(memory_of(a_), a_.arena->instance(), store_, workers_,
+                                                     *a_.events, restore_control());
     try {
         store_.open();
         spdlog::info("baseline: {}", store_.where());
@@ -112,8 +112,8 @@ recovery::Restorer::Control Recovery::restore_control() {
                 return *a_.queue->run([&] { return &make_region(request, manifest); });
             },
             .complete =
-                [this](memory::Region& region, const baseline::Manifest& manifest) {
-                    a_.queue->run([&] { a_.regions->complete(region, manifest.cut_number); });
+                [this](memory::Region& region, uint64_t cut_number) {
+                    a_.queue->run([&] { a_.regions->complete(region, cut_number); });
                 },
             .drop = [this](memory::Region& region) { a_.queue->run([&] { a_.regions->destroy(region); }); }};
 }

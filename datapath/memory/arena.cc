@@ -233,9 +233,13 @@ void Arena::make_files(const Options& options) {
     frame_meta_ = MappedFile(directory_ / kFrameMetaFile, meta_bytes);
 }
 
+std::span<std::byte> Arena::frames() const {
+    return frames_.bytes().first(superblock_->fixed.frame_count * kPageBytes);
+}
+
 std::span<FrameMeta> Arena::frame_meta() {
     if (read_only_) return frame_meta_copy_;
-    return {reinterpret_cast<FrameMeta*>(frame_meta_.bytes().data()), frames_.bytes().size() / kPageBytes};
+    return {reinterpret_cast<FrameMeta*>(frame_meta_.bytes().data()), superblock_->fixed.frame_count};
 }
 
 uint64_t Arena::instance() const {

@@ -72,8 +72,8 @@ class Arena {
     bool reopened() const { return reopened_; }  // the files were there
     bool read_only() const { return read_only_; }
 
-    std::span<std::byte> frames() { return frames_.bytes(); }  // not writable when opened to look
-    std::span<FrameMeta> frame_meta();                         // then a copy
+    std::span<std::byte> frames() const;  // not writable when opened to look
+    std::span<FrameMeta> frame_meta();    // then a copy
     const std::filesystem::path& directory() const { return directory_; }
     bool huge_pages() const { return huge_pages_; }
 

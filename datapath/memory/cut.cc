@@ -3,8 +3,6 @@
 
 #include <sys/mman.h>
 
-#include <array>
-#include <limits>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -41,25 +39,18 @@ Cut::Cut(FramePool& pool, FrameBudget& budget, const DirtyList& drain, uint64_t 
 }
 
 Cut::~Cut() {
-    // What was kept and never taken. Through the list: most of a large table was never touched.
-    std::array<DirtyList::Range, 64> found;
-    for (uint64_t cursor = 0; cursor < page_count_;) {
-        const size_t count = drain_.ranges(cursor, found, std::numeric_limits<uint32_t>::max());
-        for (size_t i = 0; i < count; ++i) {
-            for (uint64_t page = found[i].first_page; page < found[i].first_page + found[i].page_count;
-                 ++page) {
-                const Entry entry = entries_[page].load(std::memory_order_acquire);
-                if (entry != kUntouched && entry < kDamagedThen)
-                    release({Content::Kind::frame, entry - 1, true});
-            }
-        }
+    // What was kept and never taken.
+    for (uint64_t page = 0; page < page_count_; ++page) {
+        const Entry entry = entries_[page].load(std::memory_order_acquire);
+        if (entry != kUntouched && entry < kDamagedThen) release({Content::Kind::frame, entry - 1, true});
     }
     budget_.give_for_cut(in_flight_);
 }
 
 void Cut::keep(const std::atomic<Pte>& page_entry, uint64_t page) {
     std::atomic<Entry>& entry = entries_[page];
-    if (entry.load(std::memory_order_acquire) != kUntouched || !drain_.is_marked(page)) return;
+    if (entry.load(std::memory_order_acquire) != kUntouched) return;
+    if (settled_.load(std::memory_order_relaxed) && !drain_.is_marked(page)) return;
     // Loaded here, behind the phase: what the caller builds upon may be from before the cut, and have been
     // followed by another lcore's store that belongs to it.
     const Pte before = page_entry.load(std::memory_order_acquire);

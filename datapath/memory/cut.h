@@ -21,14 +21,18 @@ class FrameBudget;
 
 class Cut {
   public:
-    // `drain`: the pages of the cut, constant while this lives. `in_flight`: frames that the checkpoint holds
+    // `drain`: the pages of the cut, constant from settle() on. `in_flight`: frames that the checkpoint holds
     // at once at most. Their room in the budget is taken here and given back by the destructor. Throws
-    // std::runtime_error when there is none. Control thread.
+    // std::runtime_error when there is none. The checkpoint's thread.
     Cut(FramePool& pool, FrameBudget& budget, const DirtyList& drain, uint64_t page_count,
         uint32_t in_flight);
     ~Cut();
     Cut(const Cut&) = delete;
     Cut& operator=(const Cut&) = delete;
+
+    // All lcores know of the cut: nobody marks the drain list any more. Until then a page that is not in it
+    // may still get there, and every page's frame is kept.
+    void settle() { settled_.store(true, std::memory_order_relaxed); }
 
     // Any lcore, inside an RCU read-side section, before it changes the page-table entry. When there is no
     // room to keep the frame, the cut is broken and the store goes on.
@@ -65,6 +69,7 @@ class Cut {
         void operator()(std::atomic<Entry>* entries) const;
     };
     std::unique_ptr<std::atomic<Entry>[], Unmap> entries_;  // atomic
+    std::atomic<bool> settled_{false};                      // atomic
     std::atomic<bool> broken_{false};                       // atomic
 };
 

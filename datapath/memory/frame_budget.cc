@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "datapath/memory/frame_budget.h"
 
+#include <algorithm>
+
 namespace lagan::memory {
 
 FrameBudget::FrameBudget(uint64_t usable_frames, uint64_t cut_frames)
@@ -28,7 +30,7 @@ void FrameBudget::unreserve(uint64_t pages) {
 }
 
 bool FrameBudget::restore(Region& region, uint64_t pages) {
-    if (pages > region.reserve_pages && !claim(pages - region.reserve_pages, 0)) return false;
+    if (!claim(std::max(pages, region.reserve_pages), 0)) return false;
     region.present.store(pages, std::memory_order_relaxed);
     return true;
 }

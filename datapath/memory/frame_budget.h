@@ -21,7 +21,8 @@ class FrameBudget {
     bool reserve(uint64_t pages);
     void unreserve(uint64_t pages);
 
-    // Control thread, before lcores see the region: it holds `pages` already. False: there is not that much.
+    // Control thread, before lcores see the region, which had its reserve and `pages` of it in an earlier
+    // process: also out of what is kept for checkpoints now. False: there is not that much.
     bool restore(Region& region, uint64_t pages);
 
     // Any lcore, before a page of `region` that is absent gets a frame, and after one became absent. take()

@@ -85,7 +85,7 @@ uint64_t reserve_pages_of(uint64_t page_count, uint64_t reserve_bytes, bool over
     return page_count;
 }
 
-void write_record(const Region& region, const fs::path& path) {
+void write_record(const Region& region, const fs::path& path, uint32_t flags) {
     RegionRecord record{};
     record.magic = kRecordMagic;
     record.version = kArenaVersion;
@@ -96,7 +96,7 @@ void write_record(const Region& region, const fs::path& path) {
     record.data_rkey = region.data_rkey;
     record.dirty_rkey = region.dirty_rkey;
     record.uid = region.uid;
-    record.flags = (region.temporary ? kRecordTemporary : 0) | (region.restoring ? kRecordRestoring : 0);
+    record.flags = flags;
     std::memcpy(record.name, region.name.data(), region.name.size());
     record.crc = layout_crc(record);
     const fs::path path_new = path.string() + kNewSuffix;
@@ -108,11 +108,12 @@ void write_record(const Region& region, const fs::path& path) {
 }  // namespace
 
 RegionTable::RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu,
-                         uint64_t slack_frames, uint64_t cut_frames)
+                         uint64_t slack_frames, uint64_t cut_frames, RcuReaders readers)
     : arena_(arena),
       pool_(pool),
       rkeys_(rkeys),
       rcu_(rcu),
+      readers_(readers),
       budget_(usable_frames(arena, pool, slack_frames + cut_frames) + cut_frames, cut_frames) {}
 
 RegionTable::~RegionTable() = default;
@@ -162,7 +163,8 @@ std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(const Spec& spec, ui
         entry->dirty_file = MappedFile(arena_.directory() / region_file(region.id, kDirty),
                                        DirtyMemory::bytes_needed(page_count));
         connect_memory(*entry);
-        write_record(region, arena_.directory() / region_file(region.id, kRecord));
+        write_record(region, arena_.directory() / region_file(region.id, kRecord),
+                     (region.temporary ? kRecordTemporary : 0) | (region.restoring ? kRecordRestoring : 0));
     } catch (...) {
         remove_files(region);
         remove_rkeys(region);
@@ -173,8 +175,9 @@ std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(const Spec& spec, ui
 
 void RegionTable::complete(Region& region, uint64_t cut) {
     region.dirty->continue_from(cut);
+    write_record(region, arena_.directory() / region_file(region.id, kRecord),
+                 region.temporary ? kRecordTemporary : 0);
     region.restoring = false;
-    write_record(region, arena_.directory() / region_file(region.id, kRecord));
 }
 
 // From files and numbers to what lcores use. R_Keys that are not known yet are chosen.
@@ -224,7 +227,7 @@ void RegionTable::adopt(std::vector<FoundRegion> found) {
         region.name = one.record.name;
         if (arena_.read_only()) {  // nothing will be stored: no frames are needed
             region.present = one.present_pages;
-        } else if (!budget_.reserve(region.reserve_pages) || !budget_.restore(region, one.present_pages)) {
+        } else if (!budget_.restore(region, one.present_pages)) {
             throw std::runtime_error(
                 "arena: no room for region " + region.name +
                 " any more: more lcores, queue pairs or ports keep more memory back now; "
@@ -274,14 +277,15 @@ Cut& RegionTable::begin_cut(Region& region, uint32_t frames_in_flight) {
         std::make_unique<Cut>(pool_, budget_, entry.lists->active(), region.page_count, frames_in_flight);
     entry.lists->begin_cut();
     entry.show_phase(entry.cut.get());
-    rte_rcu_qsbr_synchronize(rcu_, RTE_QSBR_THRID_INVALID);
+    wait_for_readers(readers_.checkpoint);
+    entry.cut->settle();
     return *entry.cut;
 }
 
 void RegionTable::end_cut(Region& region, CutEnd how) {
     auto& entry = static_cast<Entry&>(region);
     entry.show_phase(nullptr);
-    rte_rcu_qsbr_synchronize(rcu_, RTE_QSBR_THRID_INVALID);
+    wait_for_readers(readers_.checkpoint);
     entry.cut.reset();
     DirtyMemory& dirty = *entry.lists;
     if (how == CutEnd::durable) {
@@ -292,10 +296,20 @@ void RegionTable::end_cut(Region& region, CutEnd how) {
     dirty.drain().clear();
 }
 
+// Inside, the waiter is a reader that was quiescent just now.
+void RegionTable::wait_for_readers(unsigned reader) const {
+    if (reader == RTE_QSBR_THRID_INVALID) return rte_rcu_qsbr_synchronize(rcu_, reader);
+    rte_rcu_qsbr_thread_register(rcu_, reader);
+    rte_rcu_qsbr_thread_online(rcu_, reader);
+    rte_rcu_qsbr_synchronize(rcu_, reader);
+    rte_rcu_qsbr_thread_offline(rcu_, reader);
+    rte_rcu_qsbr_thread_unregister(rcu_, reader);
+}
+
 void RegionTable::remove_rkeys(Region& region) {
     rkeys_.remove(region.data_rkey);
     rkeys_.remove(region.dirty_rkey);
-    rte_rcu_qsbr_synchronize(rcu_, RTE_QSBR_THRID_INVALID);
+    wait_for_readers(readers_.control);
     rkeys_.recycle(region.data_rkey);
     rkeys_.recycle(region.dirty_rkey);
 }

@@ -25,6 +25,15 @@ struct RegionError : std::runtime_error {
     RegionError(Kind k, const std::string& what) : std::runtime_error(what), kind(k) {}
 };
 
+// Places among RCU's readers for the control thread and for checkpoints, whoever waits for a grace period
+// there: a waiter that is no reader would let others believe in grace periods that are not over
+// (rte_rcu_qsbr keeps the least counter that a waiter saw, without the readers that were offline at that
+// moment).
+struct RcuReaders {
+    unsigned control = RTE_QSBR_THRID_INVALID;
+    unsigned checkpoint = RTE_QSBR_THRID_INVALID;
+};
+
 class RegionTable {
   public:
     // `slack_frames`: what in-flight READs, unpublished and retired frames may take at most; the frames that
@@ -32,7 +41,7 @@ class RegionTable {
     // for checkpoints. Everything outlives the table. Throws std::runtime_error when the slack leaves
     // nothing.
     RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu, uint64_t slack_frames,
-                uint64_t cut_frames = 0);
+                uint64_t cut_frames = 0, RcuReaders readers = {});
     // No lcore runs any more. The regions' files stay in the arena.
     ~RegionTable();
     RegionTable(const RegionTable&) = delete;
@@ -95,6 +104,7 @@ class RegionTable {
 
     std::unique_ptr<Entry> make_entry(const Spec& spec, uint64_t page_count, uint64_t reserve_pages);
     void connect_memory(Entry& entry);
+    void wait_for_readers(unsigned reader) const;
     void remove_rkeys(Region& region);
     void free_frames(Region& region);
     void remove_files(const Region& region) noexcept;
@@ -103,6 +113,7 @@ class RegionTable {
     FramePool& pool_;
     RkeyTable& rkeys_;
     rte_rcu_qsbr* rcu_;
+    RcuReaders readers_;
     FrameBudget budget_;
     std::vector<std::unique_ptr<Entry>> entries_;
 };

@@ -140,8 +140,9 @@ class BaselineWriter {
     // The committing thread's.
     State state_;
     std::optional<Unknown> unknown_;
-    std::set<uint64_t> manifests_;   // numbers that are in the store
-    std::set<uint32_t> unreadable_;  // segments (ordinals) that compaction found damaged and leaves alone
+    std::set<uint64_t> manifests_;     // numbers that are in the store
+    std::vector<Loss> untold_losses_;  // found by a commit that failed afterwards
+    std::set<uint32_t> unreadable_;    // segments (ordinals) that compaction found damaged and leaves alone
 
     mutable std::mutex mutex_;  // for all below
     Manifest newest_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // From written segments to a new manifest.
 #include <algorithm>
+#include <utility>
 
 #include "mgmt/baseline/attempt.h"
 #include "mgmt/baseline/baseline_writer.h"
@@ -26,6 +27,7 @@ CommitResult BaselineWriter::commit(std::span<const SegmentRef> segments, uint64
         adopt(std::move(next), segments);
         result = std::move(attempt.result);
     }
+    result.losses = std::exchange(untold_losses_, {});
     result.manifest_number = newest_.number;
     const std::string problem = clean_up(&result.removed_segments);
     if (!problem.empty()) result.cleanup_problem = problem;

@@ -174,7 +174,7 @@ void BaselineWriter::rewrite(Attempt& attempt, std::span<const uint32_t> victims
         }
         if (!losses.empty()) {  // stays as it is until its pages are stored again
             unreadable_.insert(ordinal);
-            std::move(losses.begin(), losses.end(), std::back_inserter(attempt.result.losses));
+            std::move(losses.begin(), losses.end(), std::back_inserter(untold_losses_));
             continue;
         }
         batch.add(std::move(copies));

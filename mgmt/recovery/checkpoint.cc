@@ -136,6 +136,8 @@ CommitResult make_checkpoint(const Memory& memory, memory::Region& region, basel
         progress.pages = region.dirty->drain().count();
         const auto segments = write_pages(memory, region, running.cut(), writer, bytes_per_s, progress);
         stop_if_broken(running.cut());
+        if (progress.pages_done != progress.pages)
+            throw std::logic_error("a checkpoint has not written all pages of its cut");
         result = commit(writer, segments, progress);
         running.set_durable();
     } catch (...) {

@@ -116,8 +116,9 @@ bool Checkpointer::due(const memory::Region& region, const Job& job, Clock::time
         case State::running:
             return false;
         case State::failed:
-            if (job.status.tried_again) return now >= job.next_attempt;
-            break;  // cancelled, or only made when asked for
+            if (now < job.next_attempt) return false;
+            if (job.status.tried_again) return true;
+            break;  // cancelled a while ago, or only made when asked for
         case State::none:
             // Was interrupted, by the end of an earlier process.
             if (region.dirty->cut_number() > region.dirty->durable_cut()) return true;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <stdexcept>
 
 #include "datapath/roce/crc32.h"
 
@@ -15,6 +16,7 @@ using Kind = Cut::Content::Kind;
 
 namespace {
 
+constexpr uint32_t kPagesPerSection = 128;
 constexpr size_t kTokens = 4;  // one being filled, two being written, one whose write is being waited for
 
 // Inside it, what page tables name cannot go.
@@ -79,20 +81,30 @@ bool Drain::next_page(uint64_t& page) {
     return true;
 }
 
-Drain::Batch* Drain::fill() {
-    Batch* batch = nullptr;
-    if (!free_.try_pop(batch)) return nullptr;
+// A bounded number, so that no lcore waits long for its frames. False: the batch is full, or the list at its
+// end.
+bool Drain::take_some(Batch& batch) {
     const ReadSection section(memory_);
-    uint64_t page = 0;
-    while (batch->pages.size() < pages_per_batch_ && next_page(page)) {
+    for (uint32_t taken = 0; taken < kPagesPerSection; ++taken) {
+        uint64_t page = 0;
+        if (batch.pages.size() == pages_per_batch_ || !next_page(page)) return false;
         const Cut::Content content = cut_.take(region_.page_table[page], page);
         baseline::StoredPage stored{.page = page, .kind = kind_of(content.kind)};
         if (content.kind == Kind::frame) {
             stored.crc = memory_.frames.meta(content.frame).page_crc;
             stored.data = memory_.frames.data(content.frame);
         }
-        batch->contents.push_back(content);
-        batch->pages.push_back(stored);
+        batch.contents.push_back(content);
+        batch.pages.push_back(stored);
+    }
+    return true;
+}
+
+Drain::Batch* Drain::fill() {
+    Batch* batch = nullptr;
+    if (!free_.try_pop(batch))
+        throw std::logic_error("a checkpoint has more batches on their way than it has");
+    while (take_some(*batch)) {
     }
     if (!batch->pages.empty()) return batch;
     free_.push(batch);

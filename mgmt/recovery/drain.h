@@ -38,6 +38,7 @@ class Drain {
 
   private:
     bool next_page(uint64_t& page);
+    bool take_some(Batch& batch);
 
     const Memory& memory_;
     const memory::Region& region_;

@@ -50,13 +50,12 @@ class Filling {
             frame = memory_.frames.allocate();
             if (frame == memory::kNoFrame) no_room();
             fill_frame(memory_.frames, frame, page);
-        } else {
-            ++damaged_;
         }
         // Found there already: the store did not answer half-way, and the segment was loaded again.
         switch (memory::install_page(region_, memory_.frames, memory_.regions.budget(), page.page, frame)) {
             case memory::PublishResult::published:
                 ++progress_.pages_done;
+                damaged_ += frame == memory::kNoFrame ? 1 : 0;
                 progress_.bytes_written += frame == memory::kNoFrame ? 0 : memory::kPageBytes;
                 return;
             case memory::PublishResult::changed:

@@ -3,6 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "mgmt/baseline/baseline_writer.h"
+
 namespace lagan::recovery {
 
 using State = RestoreStatus::State;
@@ -19,9 +23,10 @@ const char* to_string(State state) {
     return "failed";
 }
 
-Restorer::Restorer(Memory memory, baseline::ObjectStore& store, Workers& workers, EventLog& events,
-                   Control control)
+Restorer::Restorer(Memory memory, uint64_t writer_id, baseline::ObjectStore& store, Workers& workers,
+                   EventLog& events, Control control)
     : memory_(std::move(memory)),
+      writer_id_(writer_id),
       store_(store),
       workers_(workers),
       events_(events),
@@ -36,7 +41,7 @@ Restorer::~Restorer() {
         jobs.swap(jobs_);
     }
     for (const auto& [name, job] : jobs)
-        job->thread.join();
+        if (job->thread.joinable()) job->thread.join();
 }
 
 bool Restorer::begin(const RestoreRequest& request) {
@@ -99,7 +104,7 @@ void Restorer::fill(Job& job, const baseline::BaselineReader& reader) {
     uint64_t damaged = 0;
     try {
         damaged = workers_.run([&] { return restore_pages(memory_, region, reader, job.progress); });
-        control_.complete(region, reader.manifest());
+        control_.complete(region, claim(region, reader.manifest()));
     } catch (...) {
         control_.drop(region);
         throw;
@@ -116,6 +121,39 @@ void Restorer::fill(Job& job, const baseline::BaselineReader& reader) {
                 ? ""
                 : fmt::format(", {} of them damaged when they were stored: reads of these are refused",
                               damaged)));
+}
+
+// From here on whoever had the region before cannot commit any more. Unless the baseline's newest cut is what
+// was restored, all pages are dirty: the next checkpoint replaces whatever it holds. Returns the cut to go on
+// counting from.
+uint64_t Restorer::claim(memory::Region& region, const baseline::Manifest& restored) {
+    const baseline::RegionIdentity identity{.name = region.name,
+                                            .uid = region.uid,
+                                            .size_bytes = region.size_bytes,
+                                            .epoch = region.epoch,
+                                            .writer = writer_id_};
+    const auto mark_all = [&region] {
+        for (uint64_t page = 0; page < region.page_count; ++page)
+            region.active().mark(page);
+    };
+    try {
+        const baseline::BaselineWriter writer(store_, identity);
+        const baseline::Manifest newest = writer.newest();
+        const auto same = [](const baseline::SegmentRef& a, const baseline::SegmentRef& b) {
+            return a.id == b.id;
+        };
+        if (newest.cut_number != restored.cut_number ||
+            !std::equal(newest.segments.begin(), newest.segments.end(), restored.segments.begin(),
+                        restored.segments.end(), same))
+            mark_all();
+        return newest.cut_number;
+    } catch (const baseline::StoreError& error) {
+        if (error.kind() != baseline::ErrorKind::damaged) throw;
+    }
+    // An older cut was restored because the newest cannot be read.
+    const baseline::BaselineWriter writer(store_, identity, baseline::WriterOptions{.start_over = true});
+    mark_all();
+    return std::max(restored.cut_number, writer.newest().cut_number);
 }
 
 void Restorer::finish(Job& job, State state, const std::string& text, std::vector<baseline::Loss> losses) {

@@ -42,13 +42,13 @@ class Restorer {
     // its exceptions on. Regions made so are restoring until `complete`.
     struct Control {
         std::function<memory::Region&(const RestoreRequest&, const baseline::Manifest&)> make_region;
-        std::function<void(memory::Region&, const baseline::Manifest&)> complete;
+        std::function<void(memory::Region&, uint64_t cut_number)> complete;
         std::function<void(memory::Region&)> drop;
     };
 
     // All outlive it.
-    Restorer(Memory memory, baseline::ObjectStore& store, Workers& workers, EventLog& events,
-             Control control);
+    Restorer(Memory memory, uint64_t writer_id, baseline::ObjectStore& store, Workers& workers,
+             EventLog& events, Control control);
     // Cancels what runs, and waits; `control` must still answer, if only with exceptions.
     ~Restorer();
     Restorer(const Restorer&) = delete;
@@ -70,11 +70,13 @@ class Restorer {
 
     void run(Job& job);
     void fill(Job& job, const baseline::BaselineReader& reader);
+    uint64_t claim(memory::Region& region, const baseline::Manifest& restored);
     void finish(Job& job, RestoreStatus::State state, const std::string& text,
                 std::vector<baseline::Loss> losses = {});
     RestoreStatus status_of(const Job& job) const;
 
     const Memory memory_;
+    const uint64_t writer_id_;
     baseline::ObjectStore& store_;
     Workers& workers_;
     EventLog& events_;

@@ -284,7 +284,7 @@ def a_grant_outlives_a_restart_and_not_its_arena(t):
         Connection(node.wire, grant, node.service_port, t.scaled(20))
         t.true(False, "connected with a grant for another arena")
     except Rejected as rejected:
-        t.true(b"from before its restart" in rejected.private_data, f"the REJ's words: {rejected.private_data}")
+        t.true(b"for an arena that is no more" in rejected.private_data, f"the REJ's words: {rejected.private_data}")
     node.serves(node.connect())
     t.equal(node.lagand.terminate(), 0, "exit status")
 
