@@ -126,6 +126,7 @@ class BaselineWriter {
     void compact(Attempt& attempt);
     void rewrite(Attempt& attempt, std::span<const uint32_t> victims);
     Manifest next_manifest(uint64_t cut_number, uint64_t cut_time_us) const;
+    void refuse_if_superseded(uint64_t number);
     void publish(const Manifest& next, std::span<const SegmentRef> segments);
     void adopt(Manifest next, std::span<const SegmentRef> segments);
     std::string clean_up(uint64_t* removed);

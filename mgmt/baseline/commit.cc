@@ -76,7 +76,22 @@ void BaselineWriter::publish(const Manifest& next, std::span<const SegmentRef> s
             throw StoreError(ErrorKind::unavailable, store_.where() + ": an earlier commit of region " +
                                                          region_.name + " has arrived late: commit again");
     }
+    refuse_if_superseded(next.number);
     unknown_.reset();
+}
+
+// A number that could be had is not the newest for that: another writer may have removed the manifest that
+// once had it.
+void BaselineWriter::refuse_if_superseded(uint64_t number) {
+    const std::vector<uint64_t> numbers = manifest_numbers(store_, region_.name);
+    if (numbers.empty() || numbers.front() <= number) return;
+    store_.remove(manifest_key(region_.name, number));
+    unknown_.reset();
+    throw StoreError(ErrorKind::refused,
+                     store_.where() + ": the baseline " + region_.name +
+                         " was claimed by another writer, which has made newer manifests (ours has "
+                         "epoch " +
+                         std::to_string(region_.epoch) + "): this one is at its end");
 }
 
 // `segments` are those that were committed: compaction may have replaced some of them already.
@@ -102,6 +117,7 @@ bool BaselineWriter::resolve_unknown(std::span<const SegmentRef> segments, uint6
         return false;
     }
     if (there.session == session_) {
+        refuse_if_superseded(there.number);
         // An earlier one than the last may have arrived late.
         const std::vector<SegmentRef> committed =
             there == unknown_->manifest ? std::move(unknown_->segments) : there.segments;

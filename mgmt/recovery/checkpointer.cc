@@ -151,7 +151,7 @@ void Checkpointer::request_due(const std::vector<memory::Region*>& regions) {
     }
 }
 
-void Checkpointer::run(std::stop_token stop) {
+void Checkpointer::run(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         Job* job = nullptr;
         {

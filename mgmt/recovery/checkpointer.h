@@ -76,7 +76,7 @@ class Checkpointer {
         Clock::time_point begin{}, end{}, next_attempt{};
     };
 
-    void run(std::stop_token stop);
+    void run(const std::stop_token& stop);
     void attempt(Job& job);
     void open_writer(Job& job) const;
     void finish(Job& job, const baseline::CommitResult& result);

@@ -310,6 +310,35 @@ def a_damaged_baseline_is_not_restored(t):
 
 
 @suite.case
+def a_region_that_was_rolled_back_has_a_baseline_of_its_own(t):
+    one = Node(t)
+    one.make_region()
+    pages = Pages(t, one)
+    pages.store(0, 200, 1)
+    first = dict(pages.model)
+    one.checkpoint()
+    pages.store(100, 200, 2)
+    pages.free(0, 10)
+    one.checkpoint()
+    pages.close()
+    cuts = one.get("/v1/baselines/r")["cuts"]
+    older = next(cut["manifest"] for cut in cuts if cut["cut_number"] == 1)
+    two = Node(t, "two")
+    two.restore(manifest=older)
+    # From the restore on, not from the next checkpoint on.
+    t.true("epoch" in one.checkpoint(wanted="failed")["problem"], "the first appliance's next checkpoint")
+    pages = Pages(t, two)
+    t.equal(pages.show(), first, "the restored region")
+    pages.model = first
+    pages.store(50, 1, 3)
+    two.checkpoint()
+    pages.close()
+    t.equal(two.call("DELETE", "/v1/regions/r").status, 204, "deletion")
+    two.restore()
+    t.equal(shown(t, two), pages.model, "the region after its own checkpoint")
+
+
+@suite.case
 def an_appliance_starts_while_its_store_is_away(t):
     node = Node(t, store=t.dir / "no/such/store")
     node.make_region()
