@@ -43,14 +43,17 @@ Recovery::Recovery(Appliance& appliance)
         workers_, *a_.events);
     restorer_ = std::make_unique<recovery::Restorer>(memory_of(a_), a_.arena->instance(), store_, workers_,
                                                      *a_.events, restore_control());
-    try {
-        store_.open();
-        spdlog::info("baseline: {}", store_.where());
-    } catch (const baseline::StoreError& error) {
-        a_.events->add(
-            recovery::Severity::alarm, "baseline_unreachable", "",
-            fmt::format("{}; regions are served, and checkpoints fail until it is there", error.what()));
-    }
+    // On a thread of its own: a store that hangs must not keep the appliance from serving.
+    opening_ = std::jthread([this] {
+        try {
+            store_.open();
+            spdlog::info("baseline: {}", store_.where());
+        } catch (const baseline::StoreError& error) {
+            a_.events->add(
+                recovery::Severity::alarm, "baseline_unreachable", "",
+                fmt::format("{}; regions are served, and checkpoints fail until it is there", error.what()));
+        }
+    });
 }
 
 memory::Region& Recovery::find(const std::string& name) {

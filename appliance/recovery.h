@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "appliance/control_queue.h"
@@ -50,6 +51,7 @@ class Recovery {
     recovery::Workers workers_;
     std::unique_ptr<recovery::Checkpointer> checkpointer_;
     std::unique_ptr<recovery::Restorer> restorer_;
+    std::jthread opening_;
 };
 
 }  // namespace lagan::appliance
