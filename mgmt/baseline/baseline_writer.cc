@@ -184,7 +184,8 @@ void BaselineWriter::give_up() noexcept {
             pending_.clear();
         }
         uint64_t removed = 0;
-        if (!unknown_) clean_up(&removed);
+        // What is not known to be durable replaces nothing yet.
+        if (!unknown_ && !doubtful_) clean_up(&removed);
     } catch (...) {  // no memory; the next commit cleans up
     }
 }

@@ -112,7 +112,7 @@ class BaselineWriter {
     };
     static std::vector<PendingPage> pending_of(std::span<const StoredPage> pages);
     class Attempt;    // one commit() on its way
-    struct Unknown {  // one that got no answer: its manifest may be the newest
+    struct Unknown {  // one that failed, or got no answer: its manifest may be the newest
         Manifest manifest;
         std::vector<SegmentRef> segments;
     };
@@ -121,7 +121,8 @@ class BaselineWriter {
     void check_claim(const Manifest& newest) const;
     void load_state();
     SegmentRef write(std::span<const StoredPage> pages);
-    bool resolve_unknown(std::span<const SegmentRef> segments, uint64_t cut_number);
+    void settle_unknown();
+    bool publish_again(std::span<const SegmentRef> segments, uint64_t cut_number);
     void add(Attempt& attempt, std::span<const SegmentRef> segments);
     void compact(Attempt& attempt);
     void rewrite(Attempt& attempt, std::span<const uint32_t> victims);
@@ -141,6 +142,8 @@ class BaselineWriter {
     // The committing thread's.
     State state_;
     std::optional<Unknown> unknown_;
+    // newest_ was found in the store, but nobody has said that it is durable: the segments that it committed.
+    std::optional<std::vector<SegmentRef>> doubtful_;
     std::set<uint64_t> manifests_;     // numbers that are in the store
     std::vector<Loss> untold_losses_;  // found by a commit that failed afterwards
     std::set<uint32_t> unreadable_;    // segments (ordinals) that compaction found damaged and leaves alone

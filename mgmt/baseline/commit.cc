@@ -12,7 +12,8 @@ namespace lagan::baseline {
 CommitResult BaselineWriter::commit(std::span<const SegmentRef> segments, uint64_t cut_number,
                                     uint64_t cut_time_us) {
     CommitResult result;
-    if (!resolve_unknown(segments, cut_number)) {
+    settle_unknown();
+    if (!publish_again(segments, cut_number)) {
         if (cut_number < newest_.cut_number)
             throw StoreError(ErrorKind::invalid,
                              "baseline: cut " + std::to_string(cut_number) + " of region " + region_.name +
@@ -29,6 +30,10 @@ CommitResult BaselineWriter::commit(std::span<const SegmentRef> segments, uint64
     }
     result.losses = std::exchange(untold_losses_, {});
     result.manifest_number = newest_.number;
+    {
+        const std::lock_guard lock(mutex_);
+        ++commits_;
+    }
     const std::string problem = clean_up(&result.removed_segments);
     if (!problem.empty()) result.cleanup_problem = problem;
     return result;
@@ -58,7 +63,8 @@ Manifest BaselineWriter::next_manifest(uint64_t cut_number, uint64_t cut_time_us
     return next;
 }
 
-// Returns if `next` is the newest manifest in the store, and throws if it is not, or if that is not known.
+// Returns if `next` is durable and the newest manifest in the store, and throws if it is not, or if that is
+// not known.
 void BaselineWriter::publish(const Manifest& next, std::span<const SegmentRef> segments) {
     const std::string text = encode(next);
     unknown_ = Unknown{next, {segments.begin(), segments.end()}};  // whatever error comes: it may be there
@@ -72,9 +78,9 @@ void BaselineWriter::publish(const Manifest& next, std::span<const SegmentRef> s
                                                      std::to_string(region_.epoch) +
                                                      "): this one is at its end");
         }
-        if (there != next)
-            throw StoreError(ErrorKind::unavailable, store_.where() + ": an earlier commit of region " +
-                                                         region_.name + " has arrived late: commit again");
+        // It may even be this one: it is there, but whether it is durable is not known.
+        throw StoreError(ErrorKind::unavailable, store_.where() + ": an earlier commit of region " +
+                                                     region_.name + " has arrived late: commit again");
     }
     refuse_if_superseded(next.number);
     unknown_.reset();
@@ -102,34 +108,45 @@ void BaselineWriter::adopt(Manifest next, std::span<const SegmentRef> segments) 
         pending_.erase(ref.id);
     if (next.cut_number != newest_.cut_number) previous_ = std::move(newest_);
     newest_ = std::move(next);
-    ++commits_;
 }
 
-// An earlier commit got no answer: looks whether it was done after all. True if these segments are committed.
-bool BaselineWriter::resolve_unknown(std::span<const SegmentRef> segments, uint64_t cut_number) {
-    if (!unknown_) return false;
+// An earlier commit failed: looks whether its manifest is there all the same. What is found is what readers
+// see, so it is the base of what comes next; that it can be seen does not make it durable.
+void BaselineWriter::settle_unknown() {
+    if (!unknown_) return;
     Manifest there;
     try {
         there = read_manifest(store_, region_.name, unknown_->manifest.number);
     } catch (const StoreError& error) {
         if (error.kind() != ErrorKind::missing) throw;
         unknown_.reset();
-        return false;
+        return;
     }
     if (there.session == session_) {
         refuse_if_superseded(there.number);
         // An earlier one than the last may have arrived late.
-        const std::vector<SegmentRef> committed =
-            there == unknown_->manifest ? std::move(unknown_->segments) : there.segments;
-        adopt(std::move(there), committed);
+        doubtful_ = there == unknown_->manifest ? unknown_->segments : there.segments;
+        adopt(std::move(there), *doubtful_);
         load_state();
     }
     unknown_.reset();  // another writer's: publish() will meet it
-    return newest_.cut_number == cut_number &&
-           std::all_of(segments.begin(), segments.end(), [&](const SegmentRef& ref) {
-               const std::lock_guard lock(mutex_);
-               return !pending_.contains(ref.id);
-           });
+}
+
+// The newest manifest was found after its commit had failed, say, because its folder could not be synced. No
+// later sync tells what a failed one has lost, so the same cut is written once more, under the next number.
+// True if that is all that was to be committed.
+bool BaselineWriter::publish_again(std::span<const SegmentRef> segments, uint64_t cut_number) {
+    if (!doubtful_) return false;
+    Manifest again = newest_;
+    ++again.number;
+    publish(again, *doubtful_);
+    const std::vector<SegmentRef> committed = *std::exchange(doubtful_, std::nullopt);
+    adopt(std::move(again), committed);
+    const auto is_committed = [&](const SegmentRef& ref) {
+        return std::any_of(committed.begin(), committed.end(),
+                           [&](const SegmentRef& each) { return each.id == ref.id; });
+    };
+    return newest_.cut_number == cut_number && std::all_of(segments.begin(), segments.end(), is_committed);
 }
 
 }  // namespace lagan::baseline

@@ -90,8 +90,10 @@ DirectoryStore::DirectoryStore(const std::filesystem::path& path, FileCalls& cal
                                                  ": chmod o-w " + where_ + ", or name another directory");
     if (!made) return;
     const FileDescriptor parent(open((path / "..").c_str(), kFolderFlags));
-    if (parent.get() < 0) fail(errno, "cannot open the parent of", "");
-    sync(parent.get(), "");
+    if (parent.get() >= 0 && calls_.fsync(parent.get()) == 0) return;
+    const int error = errno;
+    rmdir(path.c_str());  // see make_folder()
+    fail(error, "cannot sync the parent of", "");
 }
 
 // Names in a folder that do not begin with a dot (or those that do), sorted.
@@ -119,7 +121,13 @@ void DirectoryStore::make_folder(int parent, const std::string& name, const std:
     if (folders_made_.contains(path)) return;
     if (mkdirat(parent, name.c_str(), 0700) != 0 && errno != EEXIST)
         fail(errno, "cannot make the folder", path);
-    sync(parent, path);
+    if (calls_.fsync(parent) != 0) {
+        const int error = errno;
+        // The folder's entry may be lost now, and a later sync that succeeds would not say so: it is made
+        // anew then. One that is not empty was synced before something was put there.
+        unlinkat(parent, name.c_str(), AT_REMOVEDIR);
+        fail(error, "cannot sync the folder of", path);
+    }
     folders_made_.insert(path);
 }
 
@@ -132,7 +140,12 @@ FileDescriptor DirectoryStore::open_folder(const std::string& key, bool make) {
         const std::string path = key.substr(0, end);
         if (make) make_folder(folder.get(), name, path);
         FileDescriptor next(openat(folder.get(), name.c_str(), kFolderFlags | O_NOFOLLOW));
-        if (next.get() < 0) fail(errno, "cannot open the folder of", key);
+        if (next.get() < 0) {
+            const int error = errno;
+            const std::lock_guard lock(mutex_);
+            folders_made_.erase(path);  // somebody has removed it
+            fail(error, "cannot open the folder of", key);
+        }
         folder = std::move(next);
     }
     return folder;

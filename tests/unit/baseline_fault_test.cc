@@ -10,6 +10,7 @@
 #include "tests/unit/baseline_fixture.h"
 #include "tests/unit/faulty_store.h"
 #include "tests/unit/logged_seed.h"
+#include "tests/unit/power_cut.h"
 
 using namespace lagan::test;
 
@@ -120,6 +121,96 @@ BOOST_AUTO_TEST_CASE(a_crash_between_any_two_system_calls) {
         BOOST_REQUIRE(at < 1000U);
     }
     BOOST_TEST(done > 0U);
+}
+
+// A disk on which any one call fails, and then the power. What a failed fsync was to write is lost, whatever
+// later ones say: only what was written anew counts. Whoever opens, writes and commits tries again until it
+// is told that all is well.
+BOOST_AUTO_TEST_CASE(a_failed_sync_is_never_believed) {
+    const auto insist = [](const auto& action) {
+        int tries = 0;
+        while (error_of(action))
+            BOOST_REQUIRE(++tries < 5);
+    };
+    const auto commit = [&](BaselineWriter& writer, const Model& changes, uint64_t cut) {
+        const Pages pages(changes);
+        std::vector<SegmentRef> refs;
+        for (size_t i = 0; i < pages.pages.size(); i += 2)
+            insist([&] {
+                refs.push_back(writer.write_segment(
+                    std::span(pages.pages).subspan(i, std::min<size_t>(2, pages.pages.size() - i))));
+            });
+        insist([&] { writer.commit(refs, cut, cut * 1000); });
+    };
+    for (uint64_t at = 0;; ++at) {
+        BOOST_TEST_INFO_SCOPE("call " << at << " fails");
+        const BaselineScratch scratch;
+        PowerCut disk(scratch.path);
+        disk.fail_at = at;
+        {
+            std::unique_ptr<DirectoryStore> store;
+            insist([&] { store = std::make_unique<DirectoryStore>(scratch.path / "store", disk); });
+            std::unique_ptr<BaselineWriter> writer;
+            insist([&] { writer = std::make_unique<BaselineWriter>(*store, region_of(10)); });
+            commit(*writer, kFirst, 1);
+            commit(*writer, kChanges, 2);
+        }
+        disk.cut();
+        DirectoryStore store(scratch.path / "store");
+        require_restores(store, after_changes(), 2);
+        const std::vector<CutInfo> cuts = list_cuts(store, "heap.1");
+        BOOST_REQUIRE(cuts.size() == 2U);
+        require_restores(store, kFirst, 1, cuts[1].manifest_number);
+        if (disk.calls <= at) break;
+    }
+}
+
+// The same without a second try: one cut or the other is there.
+BOOST_AUTO_TEST_CASE(power_fails_after_a_failed_commit) {
+    for (uint64_t at = 0;; ++at) {
+        const BaselineScratch scratch;
+        PowerCut disk(scratch.path);
+        {
+            DirectoryStore store(scratch.path / "store", disk);
+            BaselineWriter writer(store, region_of(10));
+            checkpoint(writer, kFirst, 1, 2);
+            disk.calls = 0;
+            disk.fail_at = at;
+            const bool done = !error_of([&] { checkpoint(writer, kChanges, 2, 2); });
+            writer.give_up();
+            BOOST_REQUIRE_EQUAL(done, disk.calls <= at);
+        }
+        disk.cut();
+        DirectoryStore store(scratch.path / "store");
+        const uint64_t cut = require_one_of(store, kFirst, 1, after_changes());
+        if (disk.calls <= at) {
+            BOOST_TEST(cut == 2U);
+            break;
+        }
+    }
+}
+
+// A cut that was found, but not reported as done, replaces none that was.
+BOOST_AUTO_TEST_CASE(a_cut_in_doubt_replaces_none) {
+    const BaselineScratch scratch;
+    PowerCut disk(scratch.path);
+    {
+        DirectoryStore store(scratch.path / "store", disk);
+        BaselineWriter writer(store, region_of(10));
+        checkpoint(writer, kFirst, 1, 2);
+        const Pages pages(kChanges);
+        const std::vector<SegmentRef> refs{writer.write_segment(pages.pages)};
+        const auto commit = [&] { writer.commit(refs, 1, 2000); };  // the same cut once more
+        disk.fail_folder_syncs = true;
+        for (int i = 0; i < 3; ++i) {
+            require_error(commit, ErrorKind::unavailable, "cannot sync");
+            require_restores(store, after_changes(), 1);
+        }
+        writer.give_up();
+    }
+    disk.cut();
+    DirectoryStore store(scratch.path / "store");
+    require_restores(store, kFirst, 1);
 }
 
 // The same with a store that dies before, in the middle of, or after any operation: the last is an answer

@@ -76,7 +76,7 @@ class FaultyStore final : public baseline::ObjectStore {
 
 // System calls of which the `fail_at`-th (from 0) fails with `error`, or all from there on; writes may be
 // short.
-class FaultyCalls final : public baseline::FileCalls {
+class FaultyCalls : public baseline::FileCalls {
   public:
     uint64_t calls = 0;
     uint64_t fail_at = std::numeric_limits<uint64_t>::max();
