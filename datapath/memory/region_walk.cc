@@ -179,10 +179,12 @@ void check_unique(const std::vector<FoundRegion>& others, const RegionRecord& re
 }
 
 // Its restore was not finished: it is filled in part, and its baseline is whole, and still there.
-void give_up(const Arena& arena, uint32_t id) {
+void give_up(const Arena& arena, const RegionRecord& record, FoundRegions& found) {
+    const uint32_t id = record.region_id;
     if (arena.read_only()) damaged(id, "its restore from its baseline had not ended; restore it again");
     fs::remove(arena.directory() / region_file(id, "record"));
     remove_unrecorded(arena.directory());
+    found.half_restored.emplace_back(record.name);
 }
 
 }  // namespace
@@ -196,7 +198,7 @@ FoundRegions walk_regions(Arena& arena) {
     for (const uint32_t id : recorded_regions(arena.directory()))
         done(arena, found, [&] {
             FoundRegion region = open_region(arena, id);
-            if ((region.record.flags & kRecordRestoring) != 0) return give_up(arena, id);
+            if ((region.record.flags & kRecordRestoring) != 0) return give_up(arena, region.record, found);
             check_unique(opened, region.record);
             opened.push_back(std::move(region));
         });

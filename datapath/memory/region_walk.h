@@ -37,6 +37,8 @@ struct LeftOutRegion {
 
 struct FoundRegions {
     std::vector<FoundRegion> regions;
+    std::vector<std::string>
+        half_restored;                    // names; they are gone now: filled in part, their baseline is whole
     std::vector<LeftOutRegion> left_out;  // only of an arena opened to look: elsewhere the walk throws
     std::vector<uint64_t> published;      // a bit per frame: in a page table (FramePool's constructor)
 };

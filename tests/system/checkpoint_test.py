@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Suite
@@ -22,6 +23,7 @@ class Node:
         self.t, self.name = t, name
         self.socket = t.dir / f"{name}.sock"
         self.store = store or t.dir / "store"
+        self.arena = t.memory_dir() / f"arena-{name}"
         self.config = t.dir / f"{name}.toml"
         keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in baseline.items())
         self.config.write_text(f'''
@@ -31,7 +33,7 @@ api_socket = "{self.socket}"
 state_dir = "{t.dir}/state-{name}"
 [memory]
 size = "128MiB"
-arena = "{t.memory_dir()}/arena-{name}"
+arena = "{self.arena}"
 [[port]]
 name = "p"
 kind = "vhost"
@@ -307,6 +309,29 @@ def a_damaged_baseline_is_not_restored(t):
     older = next(cut["manifest"] for cut in cuts if cut["cut_number"] == 1)
     node.restore(manifest=older)
     t.equal(shown(t, node), first, "the restored region")
+
+
+@suite.case
+def a_restore_that_was_interrupted_leaves_nothing_and_is_told_of(t):
+    node = Node(t)
+    node.make_region()
+    pages = Pages(t, node)
+    pages.store(0, 300, 6)
+    node.checkpoint()
+    pages.close()
+    node.lagand.kill()
+    record, = pathlib.Path(node.arena).glob("*.record")
+    content = bytearray(record.read_bytes()[:124])
+    content[120] |= 2  # kRecordRestoring, as a kill in the middle of a restore leaves it
+    with record.open("r+b") as file:
+        file.write(content + zlib.crc32(content).to_bytes(4, "little"))
+    node.start()
+    t.equal(node.get("/v1/regions")["regions"], [], "regions after the restart")
+    told, = node.events("restore_interrupted")
+    t.equal((told["region"], told["severity"]), ("r", "warning"), "the event")
+    t.true("ask for the restore again" in told["text"] and told["text"] in node.lagand.text(), f"{told}, and in the log")
+    node.restore()
+    t.equal(shown(t, node), pages.model, "the restored region")
 
 
 @suite.case

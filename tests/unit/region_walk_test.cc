@@ -224,6 +224,23 @@ BOOST_AUTO_TEST_CASE(damaged_records_and_lists_are_named) {
     BOOST_TEST(!fs::exists(file("pages")));
 }
 
+BOOST_AUTO_TEST_CASE(what_was_restored_in_part_is_dropped_and_named) {
+    const test::ScratchArena scratch("region_walk_test");
+    {
+        RegionNode node(scratch.path, kFrameBytes);
+        node.table.create("whole", 10 * kPageBytes, 0, false);
+        node.table.create({.name = "part", .size_bytes = 10 * kPageBytes, .restoring = true});
+        Region& done = node.table.create({.name = "done", .size_bytes = 10 * kPageBytes, .restoring = true});
+        node.table.complete(done, 3);
+    }
+    for (const std::vector<std::string>& named : {std::vector<std::string>{"part"}, {}}) {
+        RegionNode node(scratch.path, kFrameBytes);
+        BOOST_TEST(node.found.half_restored == named, boost::test_tools::per_element());
+        BOOST_TEST(node.table.list().size() == 2U);
+        BOOST_TEST(node.table.find("part") == nullptr);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_rescue_reads_and_changes_nothing) {
     const test::ScratchArena scratch("region_walk_test");
     Model model;
