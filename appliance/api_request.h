@@ -40,10 +40,14 @@ struct Call {
     std::string name;
 };
 
+// What a route's handler waits for at most, besides the control thread; each has workers of its own.
+enum class Waits : uint8_t { no, for_checkpoint, for_store };
+
 struct Route {
     std::string_view method;
     std::string_view path;  // {} stands for one path segment
     ApiReply (*handler)(const Call&);
+    Waits waits = Waits::no;
 };
 
 // Checkpoints, restores, baselines, events (recovery_routes.cc).

@@ -98,6 +98,10 @@ void open_arena(Appliance& a) {
     const auto begin = std::chrono::steady_clock::now();
     a.found = memory::walk_regions(*a.arena);
     tell_found(a.found.regions, std::chrono::steady_clock::now() - begin);
+    for (const std::string& region : a.found.half_restored)
+        a.events->add(recovery::Severity::warning, "restore_interrupted", region,
+                      "its restore had not ended when lagand did: what there was of it is dropped; ask for "
+                      "the restore again");
     a.left_out = std::move(a.found.left_out);
     for (const memory::LeftOutRegion& region : a.left_out)
         spdlog::error("region {}: is left out: {}", region.id, region.reason);
@@ -143,6 +147,7 @@ void make_memory(Appliance& a) {
     a.rcu.reset(static_cast<rte_rcu_qsbr*>(
         rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(readers), RTE_CACHE_LINE_SIZE)));
     if (!a.rcu || rte_rcu_qsbr_init(a.rcu.get(), readers) != 0) throw std::runtime_error("no memory for RCU");
+    a.control_workers = std::make_unique<recovery::Workers>(a.worker_cpus);
     a.frames =
         std::make_unique<memory::FramePool>(a.arena->frames(), a.arena->frame_meta(), a.found.published);
     a.rkeys = std::make_unique<memory::RkeyTable>(kMaxRkeys);
@@ -161,6 +166,7 @@ void drop_memory(Appliance& a) {
     a.regions.reset();
     a.rkeys.reset();
     a.frames.reset();
+    a.control_workers.reset();
     a.rcu.reset();
 }
 
@@ -299,8 +305,7 @@ void close_baseline(Appliance& a) {
 void open_api(Appliance& a) {
     a.node = std::make_unique<LocalNode>(a);
     a.api = std::make_unique<NodeApi>(*a.node, *a.queue);
-    a.server = std::make_unique<HttpServer>(
-        a.options.node.api_socket, [&a](const ApiRequest& request) { return a.api->handle(request); });
+    a.server = std::make_unique<HttpServer>(a.options.node.api_socket, a.api->handlers());
     spdlog::info("node API: {}", a.options.node.api_socket.string());
 }
 
@@ -352,6 +357,10 @@ void RcuDeleter::operator()(rte_rcu_qsbr* rcu) const {
 
 uint32_t Appliance::queues_of(const PortOptions& port) const {
     return std::min(port.queues, static_cast<uint32_t>(plan.pollers.size()));
+}
+
+memory::Region& Appliance::create_region(const memory::RegionTable::Spec& spec) {
+    return *control_workers->run([&] { return &regions->create(spec); });
 }
 
 void start(Appliance& appliance) {

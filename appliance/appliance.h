@@ -28,6 +28,7 @@
 #include "datapath/memory/region_table.h"
 #include "datapath/memory/rkey_table.h"
 #include "datapath/qp_table.h"
+#include "mgmt/recovery/workers.h"
 
 namespace lagan::appliance {
 
@@ -54,6 +55,8 @@ struct Appliance {
     std::vector<DeviceArguments> devices;         // by port
     bool eal_runs = false;
     std::unique_ptr<rte_rcu_qsbr, RcuDeleter> rcu;
+    // The control thread's own: in an arena where checkpoints work, it would wait for the store as they do.
+    std::unique_ptr<recovery::Workers> control_workers;
     std::unique_ptr<memory::FramePool> frames;
     std::unique_ptr<memory::RkeyTable> rkeys;
     std::unique_ptr<memory::RegionTable> regions;
@@ -77,6 +80,10 @@ struct Appliance {
         return !options.start.rescue.empty();
     }                                                   // a dead instance's arena, to be read only
     uint32_t queues_of(const PortOptions& port) const;  // no more than there are lcores to poll them
+
+    // As RegionTable::create(), by workers that keep off the poll lcores: a large region's files take a
+    // moment to be zeroed.
+    memory::Region& create_region(const memory::RegionTable::Spec& spec);
 };
 
 // Runs the steps in order; on an exception, undoes those that were done and passes it on.

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "appliance/http_server.h"
 
+#include <fmt/format.h>
+
 #include <array>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <deque>
 #include <optional>
 #include <set>
 #include <thread>
@@ -30,14 +35,24 @@ constexpr size_t kMaxDrainedBytes =
 
 class Session;
 
+struct Lane {
+    HttpLane limits;
+    asio::thread_pool workers;
+    unsigned requests = 0;  // the I/O thread's
+
+    explicit Lane(const HttpLane& wanted) : limits(wanted), workers(wanted.threads) {}
+};
+
+// All of it is the I/O thread's but for `handlers`, which are constant.
 struct Service {
-    HttpServer::Handler handler;
+    HttpHandlers handlers;
     HttpLimits limits;
     asio::io_context context{1};
     Local::acceptor acceptor{context};
     asio::steady_timer accept_again{context};
     std::set<std::shared_ptr<Session>> sessions;
     bool accepting = false;
+    std::deque<Lane> lanes{};  // last: what waits in them holds sessions
 
     void accept();
     void ended(const std::shared_ptr<Session>& session);
@@ -63,12 +78,7 @@ class Session : public std::enable_shared_from_this<Session> {
   private:
     void on_read(beast::error_code error) {
         if (!error) {
-            const auto& request = parser_->get();
-            const bool keep_alive = request.keep_alive() && request.method() != http::verb::head;
-            write(service_.handler({.method = std::string(request.method_string()),
-                                    .target = std::string(request.target()),
-                                    .body = request.body()}),
-                  keep_alive);
+            ask_worker();
         } else if (error == http::error::body_limit) {
             write(problem(413, "the body is larger than " + std::to_string(service_.limits.max_body_bytes) +
                                    " bytes"),
@@ -84,6 +94,31 @@ class Session : public std::enable_shared_from_this<Session> {
         }
     }
 
+    void ask_worker() {
+        const auto& request = parser_->get();
+        const bool keep_alive = request.keep_alive() && request.method() != http::verb::head;
+        ApiRequest asked{.method = std::string(request.method_string()),
+                         .target = std::string(request.target()),
+                         .body = request.body()};
+        Lane& lane = service_.lanes.at(service_.handlers.lane_of(asked));
+        if (lane.requests >= lane.limits.max_requests)
+            return write(problem(503, fmt::format("{} requests wait for {} already; try again later",
+                                                  lane.requests, lane.limits.what)),
+                         keep_alive);
+        ++lane.requests;
+        asio::post(lane.workers,
+                   [self = shared_from_this(), &lane, asked = std::move(asked), keep_alive]() mutable {
+                       auto& service = self->service_;
+                       ApiReply reply = service.handlers.handle(asked);
+                       asio::post(service.context,
+                                  [self = std::move(self), &lane, reply = std::move(reply), keep_alive] {
+                                      --lane.requests;
+                                      self->write(reply, keep_alive);
+                                  });
+                   });
+    }
+
+    // Of a connection that was closed meanwhile: an error, and its end.
     void write(const ApiReply& reply, bool keep_alive) {
         response_ = {};
         response_.version(11);
@@ -162,10 +197,14 @@ void Service::ended(const std::shared_ptr<Session>& session) {
 struct HttpServer::Impl {
     UnixListener listener;
     Service service;
+    asio::executor_work_guard<asio::io_context::executor_type> until_destroyed{
+        service.context.get_executor()};
     std::thread thread;
 
-    Impl(std::filesystem::path path, Handler handler, const HttpLimits& limits)
-        : listener(std::move(path)), service{.handler = std::move(handler), .limits = limits} {
+    Impl(std::filesystem::path path, HttpHandlers handlers, const HttpLimits& limits)
+        : listener(std::move(path)), service{.handlers = std::move(handlers), .limits = limits} {
+        for (const HttpLane& lane : service.handlers.lanes)
+            service.lanes.emplace_back(lane);
         service.acceptor.assign(Local(), listener.release());
         service.accept();
         thread = std::thread([this] { service.context.run(); });
@@ -178,12 +217,17 @@ struct HttpServer::Impl {
             for (const auto& session : service.sessions)
                 session->close();
         });
+        for (Lane& lane : service.lanes)
+            lane.workers.stop();
+        for (Lane& lane : service.lanes)
+            lane.workers.join();
+        until_destroyed.reset();
         thread.join();
     }
 };
 
-HttpServer::HttpServer(std::filesystem::path socket, Handler handler, const HttpLimits& limits)
-    : impl_(std::make_unique<Impl>(std::move(socket), std::move(handler), limits)) {}
+HttpServer::HttpServer(std::filesystem::path socket, HttpHandlers handlers, const HttpLimits& limits)
+    : impl_(std::make_unique<Impl>(std::move(socket), std::move(handlers), limits)) {}
 
 HttpServer::~HttpServer() = default;
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// HTTP/1.1 on a unix socket, on one thread of its own. Connections, header, body and waiting times are
-// bounded, so that a client can hold up nobody but itself.
+// HTTP/1.1 on a unix socket. One thread reads and writes; requests are answered by workers in lanes, so that
+// answers that take long hold up their own lane only. Connections, header, body and waiting times are
+// bounded: a client can hold up nobody but itself.
 #pragma once
 
 #include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "appliance/http.h"
 
@@ -19,17 +21,31 @@ struct HttpLimits {
         std::chrono::seconds(10);  // for a request to arrive whole, or a reply to be taken
 };
 
+// Workers of their own for one kind of request.
+struct HttpLane {
+    unsigned threads = 1;
+    unsigned max_requests = 64;    // in progress and waiting; further ones get 503
+    const char* what = "another";  // for that reply: "what others wait for"
+};
+
+// Neither may throw.
+struct HttpHandlers {
+    std::vector<HttpLane> lanes{HttpLane{}};
+    // The place in `lanes` of a request's. Called on the server's own thread: it must not wait for anything.
+    std::function<size_t(const ApiRequest&)> lane_of = [](const ApiRequest&) { return size_t{0}; };
+    // On a worker; on as many at once as there are.
+    std::function<ApiReply(const ApiRequest&)> handle;
+};
+
 class HttpServer {
   public:
-    using Handler = std::function<ApiReply(const ApiRequest&)>;
-
     // Makes the socket (mode 0660) and its directory, and serves. A socket file that nobody answers on is
-    // replaced. Calls `handler`, which must not throw, on the server's thread, one request at a time. Throws
-    // std::runtime_error naming the socket.
-    HttpServer(std::filesystem::path socket, Handler handler, const HttpLimits& limits = {});
+    // replaced. Throws std::runtime_error naming the socket.
+    HttpServer(std::filesystem::path socket, HttpHandlers handlers, const HttpLimits& limits = {});
 
-    // Closes all connections, waits for the thread, removes the socket. The handler must not be stuck: close
-    // what it waits for first.
+    // Closes all connections, forgets the requests that no worker has begun, waits for those in progress,
+    // then for the thread, and removes the socket. Handlers must come to an end: have what they wait for
+    // (ControlQueue::close(), the store) stopped first.
     ~HttpServer();
     HttpServer(const HttpServer&) = delete;
     HttpServer& operator=(const HttpServer&) = delete;

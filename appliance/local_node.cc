@@ -128,11 +128,11 @@ RegionStatus LocalNode::region(const std::string& name) {
 RegionStatus LocalNode::create_region(const RegionSpec& spec) {
     refuse_in_rescue("none can be created");
     try {
-        const memory::Region& region = a_.regions->create({.name = spec.name,
-                                                           .size_bytes = spec.size_bytes,
-                                                           .reserve_bytes = spec.reserve_bytes,
-                                                           .overcommit = spec.overcommit,
-                                                           .temporary = spec.temporary});
+        const memory::Region& region = a_.create_region({.name = spec.name,
+                                                         .size_bytes = spec.size_bytes,
+                                                         .reserve_bytes = spec.reserve_bytes,
+                                                         .overcommit = spec.overcommit,
+                                                         .temporary = spec.temporary});
         spdlog::info("region {}: created, {}, {} reserved", region.name, format_size(region.size_bytes),
                      format_size(region.reserve_pages * memory::kPageBytes));
         if (spec.temporary) a_.temporary_regions[region.id] = 0;

@@ -176,7 +176,7 @@ constexpr std::array<Route, 7> kRoutes{{
     {"GET", "v1/regions", list_regions},
     {"POST", "v1/regions", create_region},
     {"GET", "v1/regions/{}", get_region},
-    {"DELETE", "v1/regions/{}", delete_region},
+    {"DELETE", "v1/regions/{}", delete_region, Waits::for_checkpoint},
     {"POST", "v1/regions/{}/grants", make_grant},
 }};
 
@@ -200,25 +200,46 @@ bool matches(const Route& route, const std::vector<std::string>& path, std::stri
     return true;
 }
 
-ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest& request) {
+struct Match {
+    const Route* route = nullptr;             // null: none with this method
+    std::string name{};                       // what stood at {}
+    std::vector<std::string_view> allowed{};  // methods of the routes with this path
+};
+
+Match find_route(const ApiRequest& request) {
     const std::string_view target = request.target;
     if (!target.starts_with('/')) refuse(400, "the request target must be a path");
     const auto path = segments(
         target.substr(1, target.find('?') == std::string_view::npos ? target.npos : target.find('?') - 1));
-    std::vector<std::string_view> allowed;
-    for (const std::span<const Route> routes : {std::span<const Route>(kRoutes), recovery_routes()}) {
+    Match match;
+    for (const std::span<const Route> routes : {std::span<const Route>(kRoutes), recovery_routes()})
         for (const Route& route : routes) {
-            Call call{service, control, request, {}};
-            if (!matches(route, path, call.name)) continue;
-            if (route.method == request.method) return route.handler(call);
-            allowed.push_back(route.method);
+            if (!matches(route, path, match.name)) continue;
+            match.allowed.push_back(route.method);
+            if (route.method != request.method) continue;
+            match.route = &route;
+            return match;
         }
-    }
-    if (allowed.empty())
+    return match;
+}
+
+ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest& request) {
+    const Match match = find_route(request);
+    if (match.route != nullptr) return match.route->handler({service, control, request, match.name});
+    if (match.allowed.empty())
         refuse(404, "there is no such resource; GET /v1/node, /v1/regions and /v1/stats are where to start");
-    ApiReply reply = problem(405, fmt::format("this resource takes {}", fmt::join(allowed, ", ")));
-    reply.allowed_methods = fmt::format("{}", fmt::join(allowed, ", "));
+    ApiReply reply = problem(405, fmt::format("this resource takes {}", fmt::join(match.allowed, ", ")));
+    reply.allowed_methods = fmt::format("{}", fmt::join(match.allowed, ", "));
     return reply;
+}
+
+Waits what_for(const ApiRequest& request) {
+    try {
+        const Match match = find_route(request);
+        return match.route == nullptr ? Waits::no : match.route->waits;
+    } catch (const Refused&) {
+        return Waits::no;
+    }
 }
 
 unsigned http_status(ServiceError::Kind kind) {
@@ -298,6 +319,15 @@ ApiReply NodeApi::handle(const ApiRequest& request) const {
     } catch (const std::exception& error) {
         return problem(500, error.what());
     }
+}
+
+HttpHandlers NodeApi::handlers() const {
+    // By Waits. The store's workers are few, and a request that would wait long is better refused.
+    return {.lanes = {{.threads = 2, .max_requests = 64, .what = "the control thread"},
+                      {.threads = 2, .max_requests = 16, .what = "the end of a checkpoint"},
+                      {.threads = 4, .max_requests = 16, .what = "the baseline store"}},
+            .lane_of = [](const ApiRequest& request) { return static_cast<size_t>(what_for(request)); },
+            .handle = [this](const ApiRequest& request) { return handle(request); }};
 }
 
 }  // namespace lagan::appliance

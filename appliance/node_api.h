@@ -3,7 +3,7 @@
 #pragma once
 
 #include "appliance/control_queue.h"
-#include "appliance/http.h"
+#include "appliance/http_server.h"
 #include "appliance/node_service.h"
 
 namespace lagan::appliance {
@@ -15,6 +15,10 @@ class NodeApi {
 
     // Any thread but the control thread. Never throws: whatever goes wrong is a reply.
     ApiReply handle(const ApiRequest& request) const;
+
+    // For an HttpServer: handle() in lanes, so that a store or a checkpoint that hangs keeps nobody waiting
+    // who asks for something else. Must outlive the server.
+    HttpHandlers handlers() const;
 
   private:
     NodeService& service_;

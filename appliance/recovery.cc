@@ -99,14 +99,14 @@ void Recovery::let_go(const memory::Region& region) {
 
 memory::Region& Recovery::make_region(const recovery::RestoreRequest& request,
                                       const baseline::Manifest& manifest) {
-    return a_.regions->create({.name = request.region,
-                               .size_bytes = manifest.region.size_bytes,
-                               .reserve_bytes = request.reserve_bytes,
-                               .overcommit = request.overcommit,
-                               .restoring = true,
-                               .uid = manifest.region.uid,
-                               // Whoever had the region before may not write to its baseline any more.
-                               .epoch = manifest.region.epoch + 1});
+    return a_.create_region({.name = request.region,
+                             .size_bytes = manifest.region.size_bytes,
+                             .reserve_bytes = request.reserve_bytes,
+                             .overcommit = request.overcommit,
+                             .restoring = true,
+                             .uid = manifest.region.uid,
+                             // Whoever had the region before may not write to its baseline any more.
+                             .epoch = manifest.region.epoch + 1});
 }
 
 recovery::Restorer::Control Recovery::restore_control() {

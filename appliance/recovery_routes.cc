@@ -185,11 +185,11 @@ constexpr std::array<Route, 10> kRoutes{{
     {"POST", "v1/regions/{}/checkpoint", start_checkpoint},
     {"DELETE", "v1/regions/{}/checkpoint", cancel_checkpoint},
     {"GET", "v1/restores", list_restores},
-    {"POST", "v1/restores", start_restore},
+    {"POST", "v1/restores", start_restore, Waits::for_store},
     {"GET", "v1/restores/{}", get_restore},
     {"DELETE", "v1/restores/{}", cancel_restore},
-    {"GET", "v1/baselines", list_baselines},
-    {"GET", "v1/baselines/{}", get_baseline},
+    {"GET", "v1/baselines", list_baselines, Waits::for_store},
+    {"GET", "v1/baselines/{}", get_baseline, Waits::for_store},
     {"GET", "v1/events", list_events},
 }};
 

@@ -17,7 +17,18 @@ cpu_set_t set_of(const std::vector<unsigned>& cpus) {
     return set;
 }
 
+thread_local cpu_set_t own_cpus;  // while the thread is in an arena
+
 }  // namespace
+
+void Workers::Pinning::on_scheduler_entry(bool) {
+    sched_getaffinity(0, sizeof own_cpus, &own_cpus);
+    sched_setaffinity(0, sizeof cpus_, &cpus_);
+}
+
+void Workers::Pinning::on_scheduler_exit(bool) {
+    sched_setaffinity(0, sizeof own_cpus, &own_cpus);
+}
 
 Workers::Workers(const std::vector<unsigned>& cpus)
     : threads_(tbb::global_control::max_allowed_parallelism,

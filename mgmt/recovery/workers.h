@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The threads of checkpoints and restores: a oneTBB arena that keeps off the poll lcores.
+// The threads of checkpoints, restores and new regions: a oneTBB arena that keeps off the poll lcores.
 #pragma once
 
 #include <sched.h>
@@ -18,8 +18,8 @@ class Workers {
     // some wait for storage, another checks CRCs.
     explicit Workers(const std::vector<unsigned>& cpus);
 
-    // Runs `work`, which uses oneTBB, with all threads; the calling thread is one of them, and stays on these
-    // CPUs.
+    // Runs `work`, which uses oneTBB, with all threads; the calling thread is one of them, and is back on its
+    // own CPUs when this returns.
     template <typename Work>
     auto run(Work&& work) {
         return arena_.execute(std::forward<Work>(work));
@@ -32,10 +32,11 @@ class Workers {
             observe(true);
         }
         ~Pinning() override { observe(false); }
-        void on_scheduler_entry(bool) override { sched_setaffinity(0, sizeof cpus_, &cpus_); }
+        void on_scheduler_entry(bool) override;
+        void on_scheduler_exit(bool) override;
 
       private:
-        cpu_set_t cpus_;
+        const cpu_set_t cpus_;
     };
 
     tbb::global_control threads_;  // oneTBB's own limit is the number of CPUs

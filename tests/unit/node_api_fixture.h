@@ -129,8 +129,7 @@ struct Fixture {
             }
         });
         node.control_thread = control.get_id();
-        server = std::make_unique<HttpServer>(
-            socket, [this](const ApiRequest& request) { return api.handle(request); }, limits);
+        server = std::make_unique<HttpServer>(socket, api.handlers(), limits);
     }
     ~Fixture() {
         queue.close();
