@@ -12,6 +12,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "datapath/puller.h"
 #include "datapath/roce/requester.h"
 #include "datapath/roce/responder.h"
 #include "datapath/transmit.h"
@@ -82,6 +83,7 @@ Engine::Engine(const Shared& shared_state, const EngineOptions& engine_options)
     tsc_per_us = rte_get_tsc_hz() / 1'000'000;
     active.reserve(options.max_qps);
     timed.reserve(options.max_qps);
+    pullers.reserve(options.max_qps);
     headers.init(make_pool("header", options, options.header_mbufs, kHeaderRoom));
     segments.init(make_pool("segment", options, options.header_mbufs, 0));
     tails.init(make_pool("tail", options, options.header_mbufs, kTailRoom));
@@ -182,15 +184,21 @@ void Engine::send_from_control(uint16_t port_id, rte_mbuf* packet) {
 
 void Engine::release_qp(Qp& qp) {
     // The ring has room for every QP there can be, and as many probes.
-    QpOrder order{&qp, QpOrder::release};
+    QpOrder order{&qp, QpOrder::release, nullptr};
     while (rte_ring_enqueue_elem(order_ring_, &order, sizeof order) != 0) {
     }
 }
 
 void Engine::probe_qp(Qp& qp) {
     if (rte_ring_count(order_ring_) >= options.max_qps) return;  // asked again some time later
-    QpOrder order{&qp, QpOrder::probe};
+    QpOrder order{&qp, QpOrder::probe, nullptr};
     rte_ring_enqueue_elem(order_ring_, &order, sizeof order);
+}
+
+bool Engine::attach_puller(Qp& qp, Puller& puller) {
+    if (rte_ring_count(order_ring_) >= options.max_qps) return false;
+    QpOrder order{&qp, QpOrder::attach, &puller};
+    return rte_ring_enqueue_elem(order_ring_, &order, sizeof order) == 0;
 }
 
 uint32_t Engine::serve_control() {
@@ -214,6 +222,7 @@ uint32_t Engine::serve_control() {
 
 void Engine::carry_out(const QpOrder& order) {
     if (order.what == QpOrder::release) return let_go(*order.qp);
+    if (order.what == QpOrder::attach) return order.puller->attach(*this, *order.qp);
     // With a request of ours on its way the answer to that is the sign. C9-88: no bytes, no R_Key.
     if (order.qp->requester.in_flight()) return;
     counters.probes++;
@@ -225,6 +234,10 @@ void Engine::let_go(Qp& qp) {
     if (qp.timed) std::erase(timed, &qp);
     roce::fail_requests(*this, qp, roce::WorkStatus::flushed);
     if (shared.frames != nullptr) roce::drop_page_builder(*this, qp);
+    if (qp.puller != nullptr) {
+        std::erase(pullers, qp.puller);
+        qp.puller->end();
+    }
     qp.released.store(true, std::memory_order_release);
 }
 

@@ -30,6 +30,7 @@
 namespace lagan {
 
 class Engine;
+class Puller;
 namespace roce {
 struct CompletionSink;
 }
@@ -136,6 +137,10 @@ class Engine {
     // Asks the peer for a sign of life, by a WRITE of no bytes. Without an answer the QP fails, as it does
     // when any request has no answer. Only for a QP that release_qp() has not been given yet.
     void probe_qp(Qp& qp);
+    // `puller` drives the QP, which this engine owns, until the QP fails or goes. Only for a QP that we
+    // opened, that has no puller yet, and that release_qp() has not been given. False: too many orders wait;
+    // the puller was not taken.
+    bool attach_puller(Qp& qp, Puller& puller);
 
     // ---- Everything below: the owner lcore only ----
     const Shared shared;
@@ -147,6 +152,7 @@ class Engine {
     std::vector<Qp*>
         active;  // QPs with responses, capsules or requests to go on with; capacity fixed at start
     std::vector<Qp*> timed;  // QPs whose timer may be armed
+    std::vector<Puller*> pullers;
     uint32_t timed_cursor = 0;
     uint64_t now_tsc = 0;     // at the start of this iteration
     uint64_t tsc_per_us = 0;  // constant
@@ -192,7 +198,8 @@ class Engine {
   private:
     struct QpOrder {
         Qp* qp;
-        enum : uint64_t { release, probe } what;
+        enum : uint64_t { release, probe, attach } what;
+        Puller* puller;
     };
     void carry_out(const QpOrder& order);
     void let_go(Qp& qp);

@@ -16,6 +16,7 @@ uint32_t poll_once(Engine& engine) {
     engine.now_tsc = rte_rdtsc();
     uint32_t work = receive_ports(engine);
     work += receive_handovers(engine);
+    work += serve_pullers(engine);
     work += serve_active(engine);
     work += engine.serve_control();
     check_all_timers(engine);

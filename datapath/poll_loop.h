@@ -21,6 +21,7 @@ void run_poll_loop(Engine& engine, const std::atomic<bool>& stop);
 uint32_t receive_ports(Engine& engine);
 uint32_t receive_handovers(Engine& engine);
 uint32_t serve_active(Engine& engine);
+uint32_t serve_pullers(Engine& engine);
 void check_all_timers(Engine& engine);
 
 }  // namespace lagan

@@ -91,6 +91,7 @@ void init_qp(Qp& qp, const QpAttributes& attributes, uint32_t engine) {
     qp.mtu_bytes = attributes.mtu_bytes;
     qp.mtu_shift = static_cast<uint8_t>(std::countr_zero(attributes.mtu_bytes));
     qp.access = access_of(attributes.role);
+    qp.serves_capsules = attributes.role != Role::none;
     qp.engine = static_cast<uint16_t>(engine);
     qp.rnr_timer = attributes.rnr_timer;
     qp.responder_resources =

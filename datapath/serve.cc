@@ -5,6 +5,7 @@
 
 #include "datapath/capsule_server.h"
 #include "datapath/poll_loop.h"
+#include "datapath/puller.h"
 #include "datapath/roce/requester.h"
 #include "datapath/roce/responder.h"
 #include "datapath/transmit.h"
@@ -17,9 +18,13 @@ inline constexpr uint32_t kRequestSlice = 32;   // request packets per turn
 inline constexpr uint32_t kCapsuleSlice = 512;  // pages per turn
 inline constexpr uint32_t kTimersPerPoll = 64;
 
+static bool answers_capsules(const Engine& engine, const Qp& qp) {
+    return engine.options.serve_capsules && qp.serves_capsules;
+}
+
 static uint32_t take_turn(Engine& engine, Qp& qp) {
     uint32_t work = roce::serve_replies(engine, qp, kReadSlice);
-    if (engine.options.serve_capsules && serve_capsules(engine, qp, kCapsuleSlice)) work++;
+    if (answers_capsules(engine, qp) && serve_capsules(engine, qp, kCapsuleSlice)) work++;
     work += roce::send_requests(engine, qp, kRequestSlice);
     roce::flush_acknowledgement(engine, qp);
     return work;
@@ -28,8 +33,7 @@ static uint32_t take_turn(Engine& engine, Qp& qp) {
 static bool has_more(Engine& engine, Qp& qp) {
     const Responder& r = qp.responder;
     if (r.replies_due() || r.ack_due || r.nak_due != 0) return true;
-    if (engine.options.serve_capsules && qp.state == QpState::ready && !qp.responder.received.empty())
-        return true;
+    if (answers_capsules(engine, qp) && qp.state == QpState::ready && !r.received.empty()) return true;
     return roce::can_send(qp);
 }
 
@@ -51,6 +55,13 @@ uint32_t serve_active(Engine& engine) {
     // Another QP comes first next time: the first ones may fill the tx batch.
     if (engine.active_cursor >= engine.active.size()) engine.active_cursor = 0;
     engine.active_cursor++;
+    return work;
+}
+
+uint32_t serve_pullers(Engine& engine) {
+    uint32_t work = 0;
+    for (size_t i = engine.pullers.size(); i-- > 0;)  // backwards: one that ends takes itself out
+        work += engine.pullers[i]->serve(engine);
     return work;
 }
 

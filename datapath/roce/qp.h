@@ -15,6 +15,8 @@
 
 namespace lagan {
 
+class Puller;
+
 inline constexpr uint32_t kMaxMessageBytes = 2048;  // longest SEND: a capsule
 inline constexpr uint32_t kMessageSlots = 8;        // per direction
 inline constexpr uint32_t kMaxReadDepth = 128;      // responder resources; Linux clients ask for up to 128
@@ -157,8 +159,9 @@ struct Qp {
     uint16_t engine = 0;     // constant: index of the owner
     uint16_t port_slot = 0;  // the owner's index of the port
     QpState state = QpState::ready;
-    bool active = false;  // in the engine's list of QPs with something to do
-    bool timed = false;   // in the engine's list of QPs with a timer
+    bool active = false;          // in the engine's list of QPs with something to do
+    bool timed = false;           // in the engine's list of QPs with a timer
+    bool serves_capsules = true;  // constant; false: we opened it, messages are answers to ours
     uint8_t rnr_timer = 12;
     uint8_t ip_header_bytes = 20;
     uint8_t l2_bytes = 14;
@@ -179,6 +182,7 @@ struct Qp {
     std::atomic<bool> failed{false};    // atomic: control reads it and closes the connection
     std::atomic<bool> released{false};  // atomic: the owner has let go of it
     QpAttributes attributes;            // constant
+    Puller* puller = nullptr;           // who orders requests on it and takes its messages; null: nobody
     void* context = nullptr;            // of whoever made it; the engine does not look at it
 };
 

@@ -3,6 +3,7 @@
 // lagan: hot-path
 #include <cstring>
 
+#include "datapath/puller.h"
 #include "datapath/roce/aeth.h"
 #include "datapath/roce/icrc.h"
 #include "datapath/roce/requester.h"
@@ -57,6 +58,7 @@ void complete_oldest(Engine& engine, Qp& qp, WorkStatus status) {
         q.packet = 0;
     }
     q.completed++;
+    if (qp.puller != nullptr) return qp.puller->complete(work.cookie, status);
     if (engine.completions != nullptr) engine.completions->complete(qp, work.cookie, status);
 }
 
