@@ -73,13 +73,13 @@ rgw_run_sync_thread = false
 """
 
 
-def free_ports(t):
-    """The first of kPorts ports in a row that nobody has, below the range that the kernel gives out."""
+def free_ports(t, count=kPorts):
+    """The first of so many ports in a row that nobody has, below the range that the kernel gives out."""
     for _ in range(200):
-        first = t.rng.randrange(10000, 32000 - kPorts)
+        first = t.rng.randrange(10000, 32000 - count)
         sockets = []
         try:
-            for port in range(first, first + kPorts):
+            for port in range(first, first + count):
                 sockets.append(socket.socket())
                 sockets[-1].bind(("127.0.0.1", port))
             return first
@@ -88,7 +88,7 @@ def free_ports(t):
         finally:
             for each in sockets:
                 each.close()
-    raise Failure(f"no {kPorts} free ports in a row")
+    raise Failure(f"no {count} free ports in a row")
 
 
 class Ceph:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A real etcd of one or three members on loopback, up in half a second, all of its state under one directory."""
+import json
+import pathlib
+import shutil
+import urllib.error
+import urllib.request
+
+from ceph import free_ports
+from errors import Failure
+
+
+class Etcd:
+    """Started by the constructor; its members end with the case that `t` is of."""
+
+    def __init__(self, t, directory, members=1):
+        if shutil.which("etcd") is None:
+            raise Failure("etcd not installed: run ./tools/setup --group test")
+        self.t, self.dir = t, pathlib.Path(directory)
+        first = free_ports(t, 2 * members)
+        self.names = [f"n{index}" for index in range(members)]
+        self.urls = {name: f"http://127.0.0.1:{first + index}" for index, name in enumerate(self.names)}
+        self.peers = {name: f"http://127.0.0.1:{first + members + index}" for index, name in enumerate(self.names)}
+        self.members = {}
+        for name in self.names:
+            self.start(name)
+        t.wait_until(lambda: all(self.status(name) for name in self.names), "etcd answers", 60)
+
+    def start(self, name):
+        self.members[name] = self.t.start(
+            ["etcd", "--name", name, "--data-dir", self.dir / name, "--listen-client-urls", self.urls[name],
+             "--advertise-client-urls", self.urls[name], "--listen-peer-urls", self.peers[name],
+             "--initial-advertise-peer-urls", self.peers[name], "--initial-cluster",
+             ",".join(f"{each}={self.peers[each]}" for each in self.names), "--heartbeat-interval", "20",
+             "--election-timeout", "200", "--unsafe-no-fsync"], name=f"etcd-{name}")
+
+    @property
+    def endpoints(self):
+        return ",".join(self.urls.values())
+
+    def status(self, name):
+        """What the member says of itself; None while it knows no leader."""
+        try:
+            query = urllib.request.Request(self.urls[name] + "/v3/maintenance/status", data=b"{}")
+            with urllib.request.urlopen(query, timeout=2) as reply:
+                status = json.load(reply)
+                return status if status.get("leader", "0") != "0" else None
+        except (OSError, urllib.error.URLError, json.JSONDecodeError):
+            return None
+
+    def leader(self):
+        """The name of the member that leads."""
+        def find():
+            for name, member in self.members.items():
+                status = self.status(name) if member.status is None else None
+                if status and status["leader"] == status["header"]["member_id"]:
+                    return name
+            return None
+        return self.t.wait_until(find, "etcd has a leader", 60)
