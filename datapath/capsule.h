@@ -21,6 +21,7 @@ enum class Opcode : uint8_t {
     free_pages = 1,
     dirty_query = 2,
     region_info = 3,
+    fence = 4,
 };
 
 enum class Status : uint16_t {
@@ -56,6 +57,20 @@ struct FreeReply {
     be64 freed_pages;  // that held a frame
 };
 static_assert(sizeof(FreeReply) == 24);
+
+// FENCE: who takes the region over has the old home stop serving it, for good. Role recover only. What follows
+// the header of a request: the new home's epoch, which is above the region's.
+struct Fence {
+    be64 epoch;
+};
+static_assert(sizeof(Fence) == 8);
+
+// Settled: 1 when no store can be acknowledged any more; with 0 the fence is there, and is asked for again.
+struct FenceReply {
+    Header header;
+    be64 settled;
+};
+static_assert(sizeof(FenceReply) == 24);
 
 // DIRTY_QUERY: what follows the header of a request.
 enum class DirtyQueryKind : uint8_t { counts = 0, active_ranges = 1, drain_ranges = 2 };
