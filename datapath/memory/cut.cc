@@ -30,10 +30,15 @@ void Cut::Unmap::operator()(std::atomic<Entry>* entries) const {
 
 Cut::Cut(FramePool& pool, FrameBudget& budget, const DirtyList& drain, uint64_t page_count,
          uint32_t in_flight)
-    : pool_(pool), budget_(budget), drain_(drain), page_count_(page_count), in_flight_(in_flight) {
+    : pool_(pool),
+      budget_(budget),
+      drain_(drain),
+      page_count_(page_count),
+      in_flight_(in_flight),
+      leave_(budget.unclaimed() / 2) {
     const size_t bytes = page_count * sizeof(Entry);
     entries_ = {static_cast<std::atomic<Entry>*>(zeroed_memory(bytes)), Unmap{bytes}};
-    if (!budget.take_for_cut(in_flight))
+    if (!budget.take_for_cut(in_flight, leave_))
         throw std::runtime_error("no room for a checkpoint's " + std::to_string(in_flight) +
                                  " pages in flight: another checkpoint runs, or regions take all memory");
 }
@@ -58,7 +63,8 @@ void Cut::keep(const std::atomic<Pte>& page_entry, uint64_t page) {
     if ((before & kPtePoisoned) != 0) {
         content = kDamagedThen;
     } else if (before != kAbsent) {
-        if (broken() || !budget_.take_for_cut(1)) return broken_.store(true, std::memory_order_release);
+        if (broken() || !budget_.take_for_cut(1, leave_))
+            return broken_.store(true, std::memory_order_release);
         pool_.add_publication(pte_frame(before));
         content = pte_frame(before) + 1;
     }

@@ -23,7 +23,9 @@ class Cut {
   public:
     // `drain`: the pages of the cut, constant from settle() on. `in_flight`: frames that the checkpoint holds
     // at once at most. Their room in the budget is taken here and given back by the destructor. Throws
-    // std::runtime_error when there is none. The checkpoint's thread.
+    // std::runtime_error when there is none. The checkpoint's thread. The cut keeps at most the frames that
+    // are there for checkpoints and half of what is unclaimed now: regions above their reserve go on getting
+    // frames.
     Cut(FramePool& pool, FrameBudget& budget, const DirtyList& drain, uint64_t page_count,
         uint32_t in_flight);
     ~Cut();
@@ -64,6 +66,7 @@ class Cut {
     const DirtyList& drain_;
     uint64_t page_count_;
     uint32_t in_flight_;
+    uint64_t leave_;  // frames that stay unclaimed, for regions
     struct Unmap {
         size_t bytes;
         void operator()(std::atomic<Entry>* entries) const;

@@ -10,7 +10,13 @@ FrameBudget::FrameBudget(uint64_t usable_frames, uint64_t cut_frames)
 
 uint64_t FrameBudget::unclaimed() const {
     const uint64_t left = unclaimed_.load(std::memory_order_relaxed);
-    return left > cut_frames_ ? left - cut_frames_ : 0;
+    const uint64_t kept = kept_for_cuts();
+    return left > kept ? left - kept : 0;
+}
+
+uint64_t FrameBudget::kept_for_cuts() const {
+    const uint64_t held = held_by_cuts_.load(std::memory_order_relaxed);
+    return cut_frames_ > held ? cut_frames_ - held : 0;
 }
 
 bool FrameBudget::claim(uint64_t frames, uint64_t leave) {
@@ -22,7 +28,7 @@ bool FrameBudget::claim(uint64_t frames, uint64_t leave) {
 }
 
 bool FrameBudget::reserve(uint64_t pages) {
-    return claim(pages, cut_frames_);
+    return claim(pages, kept_for_cuts());
 }
 
 void FrameBudget::unreserve(uint64_t pages) {
@@ -41,7 +47,7 @@ bool FrameBudget::take(Region& region) {
     uint64_t present = region.present.load(std::memory_order_relaxed);
     for (;;) {
         const bool above = present >= region.reserve_pages;
-        if (above && !claim(1, cut_frames_)) return false;
+        if (above && !claim(1, kept_for_cuts())) return false;
         if (region.present.compare_exchange_weak(present, present + 1, std::memory_order_relaxed))
             return true;
         if (above) unreserve(1);
@@ -50,6 +56,17 @@ bool FrameBudget::take(Region& region) {
 
 void FrameBudget::give(Region& region) {
     if (region.present.fetch_sub(1, std::memory_order_relaxed) > region.reserve_pages) unreserve(1);
+}
+
+bool FrameBudget::take_for_cut(uint64_t frames, uint64_t leave) {
+    if (!claim(frames, leave)) return false;
+    held_by_cuts_.fetch_add(frames, std::memory_order_relaxed);
+    return true;
+}
+
+void FrameBudget::give_for_cut(uint64_t frames) {
+    held_by_cuts_.fetch_sub(frames, std::memory_order_relaxed);
+    unreserve(frames);
 }
 
 }  // namespace lagan::memory

@@ -31,9 +31,9 @@ class FrameBudget {
     void give(Region& region);
 
     // Any thread: frames that a checkpoint holds beside those of the page tables (cut.h), out of its own and
-    // of what is unclaimed. False: nothing was taken.
-    bool take_for_cut(uint64_t frames) { return claim(frames, 0); }
-    void give_for_cut(uint64_t frames) { unreserve(frames); }
+    // of what is unclaimed, of which `leave` stay for regions. False: nothing was taken.
+    bool take_for_cut(uint64_t frames, uint64_t leave);
+    void give_for_cut(uint64_t frames);
 
     uint64_t usable() const { return usable_ - cut_frames_; }  // by regions
     // Neither reserved nor taken above reserves.
@@ -41,12 +41,15 @@ class FrameBudget {
 
   private:
     bool claim(uint64_t frames, uint64_t leave);
+    // Of cut_frames_, what no checkpoint has taken yet.
+    uint64_t kept_for_cuts() const;
 
     // Always: usable_ == unclaimed_ + sum of reserves + sum over regions of what they hold above their
     // reserve + what checkpoints hold.
     uint64_t usable_;
     uint64_t cut_frames_;
-    std::atomic<uint64_t> unclaimed_;  // atomic
+    std::atomic<uint64_t> unclaimed_;        // atomic
+    std::atomic<uint64_t> held_by_cuts_{0};  // atomic
 };
 
 }  // namespace lagan::memory

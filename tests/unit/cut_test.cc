@@ -112,12 +112,8 @@ BOOST_AUTO_TEST_CASE(a_cut_that_is_given_up_leaves_its_pages_dirty) {
 
 BOOST_AUTO_TEST_CASE(a_store_goes_on_when_its_old_page_cannot_be_kept) {
     Bench b(2000);
-    const uint64_t pages =
-        b.unclaimed + 100;  // all that nobody has claimed, and what is there for cuts, is not enough
-    Bench* bench = &b;
     for (uint64_t page = 0; page < 1900; ++page)
-        BOOST_REQUIRE(bench->store(page, page + 1));
-    BOOST_REQUIRE(pages > 0U);
+        BOOST_REQUIRE(b.store(page, page + 1));
     Region& filler = b.node.table.create("filler", b.node.table.budget().unclaimed() * kPageBytes, 0, false);
     BOOST_TEST(b.node.table.budget().unclaimed() == 0U);
     Cut& cut = b.node.table.begin_cut(b.region, kInFlight);
@@ -134,10 +130,33 @@ BOOST_AUTO_TEST_CASE(a_store_goes_on_when_its_old_page_cannot_be_kept) {
     b.check_nothing_is_lost();
     // No room even for what is in flight: no cut begins, and nothing has changed.
     const uint64_t left = b.unclaimed + kCutFrames;
-    BOOST_REQUIRE(b.node.table.budget().take_for_cut(left));
+    BOOST_REQUIRE(b.node.table.budget().take_for_cut(left, 0));
     BOOST_CHECK_THROW(b.node.table.begin_cut(b.region, kInFlight), std::runtime_error);
     BOOST_TEST(b.region.active().count() == 1900U);
     b.node.table.budget().give_for_cut(left);
+}
+
+BOOST_AUTO_TEST_CASE(a_cut_leaves_half_of_what_is_unclaimed_to_regions) {
+    Bench b(2000);
+    for (uint64_t page = 0; page < 1900; ++page)
+        BOOST_REQUIRE(b.store(page, page + 1));
+    FrameBudget& budget = b.node.table.budget();
+    Region& filler = b.node.table.create("filler", (budget.unclaimed() - 200) * kPageBytes, 0, false);
+    Region& thin = b.node.table.create("thin", 1000 * kPageBytes, 0, true);
+    Cut& cut = b.node.table.begin_cut(b.region, kInFlight);
+    for (uint64_t page = 0; page < 1900; ++page) {
+        BOOST_REQUIRE(b.store(page, page + 10'000));
+        b.retire.reclaim(1024);
+    }
+    BOOST_TEST(cut.broken());
+    BOOST_TEST(budget.unclaimed() == 100U);
+    for (uint64_t page = 0; page < 100; ++page)
+        BOOST_REQUIRE(b.node.store(b.retire, thin, page, page + 1));
+    BOOST_TEST(budget.unclaimed() == 0U);
+    b.node.table.end_cut(b.region, CutEnd::given_up);
+    b.node.table.destroy(thin);
+    b.node.table.destroy(filler);
+    b.check_nothing_is_lost();
 }
 
 // Two writers store numbered pages, each number remembered as acknowledged afterwards, with the other's
