@@ -8,16 +8,13 @@ say that lagand is better. Guests are emulated: only the ratios mean something, 
 import argparse
 import json
 import pathlib
-import signal
 import statistics
 import sys
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "support"), str(pathlib.Path(__file__).resolve().parent)]
 import guest
 import image
-from errors import Failure
-from harness import Context
-from namespaces import run_inside
+from bench_script import bench_main
 
 kPeer, kOwn = "10.78.0.1", "10.78.0.2"  # on the wire between the guests
 kOperations = ("read", "write")
@@ -77,31 +74,8 @@ def report(results, options):
             ratio = (ours / theirs) ** better
             figures[f"{operation}_{unit}_ratio"] = round(ratio, 3)
             print(f"  {operation:<6}{figure:<18} lagand {ours:>14,.1f}   rxe {theirs:>14,.1f}   ratio {ratio:.2f}")
-    if options.json:
-        print(json.dumps(figures))
-
-
-def end(number, frame):
-    raise SystemExit(128 + number)
-
-
-def main():
-    options = parse_options()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, end)
-    if not options.inside:
-        image.ready()  # inside there is no network to fetch a kernel by
-        run_inside(__file__)
-    t = Context(None, "bench_interop", seed=1)
-    try:
-        results = measure(t, options)
-    except Failure as failure:
-        t.show_logs()
-        sys.exit(f"bench interop: {failure}")
-    finally:
-        t.remove(keep=False)
-    report(results, options)
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    bench_main(__file__, "interop", parse_options(), measure, report, prepare=image.ready)

@@ -80,7 +80,7 @@ def refusals_in_the_appliances_words(t):
     expect(t, doctor(t, "--grant /tmp/forged"), "connection", "PROBLEM", "signature does not fit.*\n.*/grants")
     t.shared.appliance.region("gone", "1MiB")
     t.shared.guest.put("/tmp/gone", t.shared.appliance.grant("gone"))
-    t.shared.appliance.call("DELETE", "/v1/regions/gone", status=204)
+    t.shared.appliance.ask("DELETE", "/v1/regions/gone", status=204)
     expect(t, doctor(t, "--grant /tmp/gone"), "connection", "PROBLEM", "region that does not exist")
     t.shared.guest.put("/tmp/short", good[:-1])
     found = doctor(t, "--grant /tmp/short")

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import image
 from errors import Failure
-from node_http import request
+from lagand_node import LagandNode
 
 kMtu = 4200  # room for a path MTU of 4096
 kVlan = 7
@@ -174,56 +174,35 @@ class Guest:
         t.equal(told, [], f"{self.name}: the kernel's log")
 
 
-class Appliance:
+class Appliance(LagandNode):
     """A lagand with a vhost port for one guest."""
 
     def __init__(self, t, memory="256MiB", **more):
-        self.t = t
-        self.socket, self.vhost = t.dir / "lagand.sock", t.dir / "guest.vhost"
-        config = t.dir / "lagand.toml"
-        config.write_text(f'''
-[node]
-name = "interop"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "{memory}"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "guest"
-kind = "vhost"
-path = "{self.vhost}"
-mtu = {kMtu}
-addresses = ["{kServer4}/24", "{kServer6}/64", "{kServerVlan4}/24", "{kServerVlan6}/64"]
-''')
-        settings = [word for key, value in more.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
-        self.argv = [t.binary("appliance/lagand"), "--config", config, *settings]
+        addresses = [f"{kServer4}/24", f"{kServer6}/64", f"{kServerVlan4}/24", f"{kServerVlan6}/64"]
+        super().__init__(t, "interop", size=memory, addresses=addresses, peer=None, more=f"mtu = {kMtu}")
+        self.settings = [word for key, value in more.items() for word in ("--set", f"{key.replace('__', '.')}={value}")]
         self.start()
 
-    def start(self):
-        self.process = self.t.start(self.argv, name="lagand")
-        self.process.wait_for(r"ready:", timeout=60)
+    def argv(self, *more):
+        return super().argv(*self.settings, *more)
 
     def restart(self):
         """After a SIGKILL, on the same arena. The guest's port has to be one that reconnects."""
-        self.process.kill()
+        self.lagand.kill()
         self.start()
 
-    def call(self, method, target, body=None, status=200):
-        reply = request(self.socket, method, target, body)
+    def ask(self, method, target, body=None, status=200):
+        reply = self.call(method, target, body)
         self.t.equal(reply.status, status, f"{method} {target}: {reply.body}")
         return reply.body
 
     def region(self, name, size="64MiB"):
-        return self.call("POST", "/v1/regions", {"name": name, "size": size}, 201)
+        return self.ask("POST", "/v1/regions", {"name": name, "size": size}, 201)
 
     def grant(self, name, role="write", ttl_seconds=3600):
         """56 bytes in hexadecimal digits."""
         body = {"role": role, "ttl_seconds": ttl_seconds}
-        return self.call("POST", f"/v1/regions/{name}/grants", body, 201)["grant"]
-
-    def stats(self):
-        return self.call("GET", "/v1/stats")
+        return self.ask("POST", f"/v1/regions/{name}/grants", body, 201)["grant"]
 
     def queue_pairs(self):
         return self.stats()["queue_pairs"]["in_use"]

@@ -74,7 +74,7 @@ def more_reads_in_flight_than_negotiated(t):
     path = write_grants(t.shared, "depth")
     client = t.shared.guest.start(f"plain_client check --server {guest.kServer4} --grants {path} --held /tmp/held")
     t.shared.guest.run("until [ -e /tmp/held.ready ]; do sleep 0.05; done")
-    lagand = t.shared.appliance.process
+    lagand = t.shared.appliance.lagand
     lagand.signal(signal.SIGSTOP)
     try:
         t.shared.guest.run("touch /tmp/held; sleep 0.5")

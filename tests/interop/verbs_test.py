@@ -38,8 +38,8 @@ def rig(t):
 def with_region(t, name, size="32MiB", **grant):
     """Makes a region for the case, and puts a grant for it into the guest."""
     t.shared.appliance.region(name, size)
-    t.defer(lambda: t.shared.appliance.process.status is None and
-            t.shared.appliance.call("DELETE", f"/v1/regions/{name}", status=204))
+    t.defer(lambda: t.shared.appliance.lagand.status is None and
+            t.shared.appliance.ask("DELETE", f"/v1/regions/{name}", status=204))
     t.shared.guest.put("/tmp/grant", t.shared.appliance.grant(name, **grant))
     return t.shared.guest
 
@@ -64,7 +64,7 @@ def lagan_run_sorts_as_without_lagan(t):
     there.run("cmp /tmp/sorted /tmp/expected")
     figures = json.loads(there.run("cat /tmp/stats").stdout)
     t.true(figures["pages_stored"] > 200 and figures["pages_read"] > 200, f"{figures}, {done.stderr}")
-    t.equal(t.shared.appliance.call("GET", "/v1/regions/sort")["present_pages"], 0, "pages that the run left behind")
+    t.equal(t.shared.appliance.ask("GET", "/v1/regions/sort")["present_pages"], 0, "pages that the run left behind")
 
 
 @suite.case
@@ -72,9 +72,9 @@ def lagan_run_with_the_node_api_makes_its_region(t):
     there = t.shared.guest
     there.run(f"seq 1 3000 >/tmp/numbers; LC_ALL=C lagan run --fabric verbs --appliance /tmp/far.sock --local-memory 1M "
               f"--region-size 16M -- {kSort} -R /tmp/numbers >/tmp/shuffled; {kSort} -n /tmp/shuffled | cmp - /tmp/numbers")
-    regions = t.shared.appliance.call("GET", "/v1/regions")["regions"]
+    regions = t.shared.appliance.ask("GET", "/v1/regions")["regions"]
     t.equal([region["name"] for region in regions], [], "regions left behind")
-    log = t.shared.appliance.process.text()
+    log = t.shared.appliance.lagand.text()
     t.true("region run-" in log and f"from {guest.kGuest4}" in log, "lagand's log tells of the run")
 
 
@@ -118,7 +118,7 @@ def two_runs_do_not_share_a_region(t):
     there = with_region(t, "claimed", "4MiB")
 
     def present():
-        return t.shared.appliance.call("GET", "/v1/regions/claimed")["present_pages"]
+        return t.shared.appliance.ask("GET", "/v1/regions/claimed")["present_pages"]
 
     there.run("rm -f /tmp/gate; mkfifo /tmp/gate")
     first = there.start(f"lagan run {kVerbs} -- dash -c 'read line </tmp/gate; exit 7'", timeout=120)
@@ -188,7 +188,7 @@ def a_sort_rides_through_kills_of_the_appliance(t):
     t.true(done.status == 0 and "2 reconnections" in done.stderr, f"{done}")
     there.run("cmp /tmp/sorted /tmp/expected")
     t.equal(json.loads(there.run("cat /tmp/stats").stdout)["reconnections"], 2, "reconnections")
-    t.equal(t.shared.appliance.call("GET", "/v1/regions/ridden")["present_pages"], 0, "pages that the run left behind")
+    t.equal(t.shared.appliance.ask("GET", "/v1/regions/ridden")["present_pages"], 0, "pages that the run left behind")
 
 
 @suite.case
@@ -222,7 +222,7 @@ def a_dead_appliance_is_given_up(t):
     there = with_region(t, "dead")
     job = there.start(f"fabric_conformance {kVerbs} --killed", timeout=120)
     t.wait_until(lambda: t.shared.appliance.queue_pairs() == 1, "the connection", timeout=60)
-    t.shared.appliance.process.kill()
+    t.shared.appliance.lagand.kill()
     done = job.wait(check=False)
     t.true(done.status == 0 and "PASS a_dead_appliance_is_given_up" in done.stdout, f"{done}")
 

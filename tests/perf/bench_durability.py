@@ -10,17 +10,14 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
 
 kSupport = pathlib.Path(__file__).resolve().parents[1] / "support"
 sys.path.insert(0, str(kSupport))
-from errors import Failure
-from harness import Context
+from bench_script import bench_main
 from link import Link
-from namespaces import run_inside
 from node_http import request
 
 kRegion = "bench"
@@ -187,30 +184,8 @@ def report(figures, options):
             print(f"  {key:<42}{value:>12,.3f}")
         elif isinstance(value, list) and value and isinstance(value[0], float):
             print(f"  {key:<42}{' '.join(f'{one:,.2f}' for one in value):>12}")
-    if options.json:
-        print(json.dumps(figures))
-
-
-def end(number, frame):
-    raise SystemExit(128 + number)
-
-
-def main():
-    options = parse_options()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, end)
-    if not options.inside:
-        run_inside(__file__)
-    t = Context(None, "bench_durability", seed=1)
-    try:
-        figures = measure(t, options)
-    except Failure as failure:
-        t.show_logs()
-        sys.exit(f"bench durability: {failure}")
-    finally:
-        t.remove(keep=False)
-    report(figures, options)
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    bench_main(__file__, "durability", parse_options(), measure, report)

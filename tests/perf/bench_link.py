@@ -5,18 +5,15 @@
 Runs in namespaces of its own where the machine allows that, so that nothing is left behind however it is killed.
 """
 import argparse
-import json
 import pathlib
-import signal
 import statistics
 import sys
 
 kSupport = pathlib.Path(__file__).resolve().parents[1] / "support"
 sys.path.insert(0, str(kSupport))
-from errors import Failure, Skip
-from harness import Context
+from bench_script import bench_main
+from errors import Skip
 from link import Link
-from namespaces import run_inside
 from testpmd import memif_mpps
 
 # What is run → lagan-bench's arguments.
@@ -59,49 +56,28 @@ def measure(t, options):
             print(f"round {round_number + 1} of {options.rounds}: {run}", file=sys.stderr, flush=True)
             results[run].append(link.bench(*arguments, "--seconds", options.seconds, timeout=60 + options.seconds)[1])
     link.t.equal(link.lagand.terminate(), 0, "exit status of lagand")
-    return {key: statistics.median(result[kind][figure] for result in results[run])
-            for key, (run, kind, figure) in kKeys.items()}
+    figures = {key: statistics.median(result[kind][figure] for result in results[run])
+               for key, (run, kind, figure) in kKeys.items()}
+    return figures | testpmd_rates(t) if options.testpmd else figures
+
+
+def testpmd_rates(t):
+    rates = {}
+    for size in (64, 4150):
+        try:
+            rates[f"testpmd_memif_{size}_mpps"] = memif_mpps(t, size)
+        except Skip as skip:
+            print(f"without testpmd's rate: {skip}", file=sys.stderr)
+            break
+    return rates
 
 
 def report(figures, options):
     print(f"lagan-bench against lagand over vhost, poll.idle = {options.idle}, median of {options.rounds} runs")
     for key, value in figures.items():
         print(f"  {key:<26}{value:>14,.2f}" if value < 1000 else f"  {key:<26}{value:>14,.0f}")
-    if options.json:
-        print(json.dumps(figures))
-
-
-def run(options):
-    t = Context(None, "bench_link", seed=1)
-    try:
-        figures = measure(t, options)
-        if options.testpmd:
-            for size in (64, 4150):
-                try:
-                    figures[f"testpmd_memif_{size}_mpps"] = memif_mpps(t, size)
-                except Skip as skip:
-                    print(f"without testpmd's rate: {skip}", file=sys.stderr)
-                    break
-    except Failure as failure:
-        t.show_logs()
-        sys.exit(f"bench link: {failure}")
-    finally:
-        t.remove(keep=False)
-    report(figures, options)
-
-
-def end(number, frame):
-    raise SystemExit(128 + number)
-
-
-def main():
-    options = parse_options()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, end)
-    if not options.inside:
-        run_inside(__file__)
-    run(options)
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    bench_main(__file__, "link", parse_options(), measure, report)

@@ -4,42 +4,16 @@ import json
 import os
 import re
 
-kConfig = """
-[node]
-name = "link"
-api_socket = "{dir}/lagand.sock"
-state_dir = "{dir}/state"
+from lagand_node import LagandNode
 
-[memory]
-size = "{memory}"
-arena = "{arena}"
-huge_pages = "{huge_pages}"
-
-[poll]
-idle = "{idle}"
-
-[[port]]
-name = "local0"
-kind = "vhost"
-path = "{dir}/local0.vhost"
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-"""
-
-
-class Link:
-    """lagand, running. t is a harness.Context, which ends it."""
+class Link(LagandNode):
+    """Running. t is a harness.Context, which ends it."""
 
     def __init__(self, t, idle="adaptive", memory="192MiB", baseline=None):
-        self.t = t
-        config = t.dir / "lagand.toml"
-        text = kConfig.format(dir=t.dir, memory=memory, arena=t.memory_dir(), idle=idle,
-                              huge_pages="on" if t.hugepages else "off")
         lines = [f'{key} = "{value}"' for key, value in (baseline or {}).items()]
-        config.write_text("\n".join([text, "[baseline]", *lines, ""]))
-        self.socket = t.dir / "lagand.sock"
-        self.lagand = t.start([t.binary("appliance/lagand"), "--config", config])
-        self.lagand.wait_for("ready:", 30)
+        super().__init__(t, "link", size=memory, memory_keys=f'huge_pages = "{"on" if t.hugepages else "off"}"',
+                         more="\n".join(["[poll]", f'idle = "{idle}"', "[baseline]", *lines]))
+        self.start()
 
     def other_cpus(self):
         """The CPUs that lagand does not poll on; empty if there are none."""

@@ -6,60 +6,31 @@ import mmap
 import zlib
 
 from errors import Failure
-from node_http import request
+from lagand_node import LagandNode
 
 kPage = 4096
 
 
-class PageNode:
+class PageNode(LagandNode):
     def __init__(self, t, *settings):
-        self.t = t
-        self.socket = t.dir / "api.sock"
-        self.arena = t.memory_dir() / "arena"
-        self.config = t.dir / "lagand.toml"
-        self.config.write_text(f'''
-[node]
-name = "pages"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "64MiB"
-arena = "{self.arena}"
-[[port]]
-name = "p"
-kind = "vhost"
-path = "{t.dir}/p.vhost"
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-''')
+        super().__init__(t, "pages", size="64MiB")
         self.settings = [word for setting in settings for word in ("--set", setting)]
         self.pages = {}  # region → page → bytes, as stored
-        self.lagand = None
 
     def argv(self, *more):
-        return [self.t.binary("appliance/lagand"), "--config", self.config, *self.settings, *more]
-
-    def start(self, *more):
-        self.lagand = self.t.start(self.argv(*more), name="lagand")
-        self.lagand.wait_for("ready:", timeout=60)
+        return super().argv(*self.settings, *more)
 
     def rescue(self):
         self.start("--rescue", self.arena)
 
-    def call(self, method, target, body=None):
-        return request(self.socket, method, target, body)
-
     def node(self):
-        return self.call("GET", "/v1/node").body
-
-    def stats(self):
-        return self.call("GET", "/v1/stats").body
+        return self.get("/v1/node")
 
     def counter(self, name):
-        return self.stats()["total"]["counters"][name]
+        return self.counters()[name]
 
     def region(self, name):
-        return self.call("GET", f"/v1/regions/{name}").body
+        return self.get(f"/v1/regions/{name}")
 
     def create(self, name, size="4MiB", **more):
         made = self.call("POST", "/v1/regions", {"name": name, "size": size, **more})

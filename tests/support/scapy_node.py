@@ -3,7 +3,7 @@
 import os
 
 from harness import Skip
-from node_http import request
+from lagand_node import LagandNode
 from roce_peer import Connection, Wire, kAck
 
 kServerMac, kPeerMac = "02:00:00:00:51:01", "02:00:00:00:51:02"
@@ -11,13 +11,12 @@ kServerIp, kPeerIp = "10.79.0.1", "10.79.0.2"
 kRegionBytes = 16 << 20
 
 
-class Node:
+class Node(LagandNode):
     """lagand on one end of a veth pair, a Wire on the other."""
 
     def __init__(self, t, settings=""):
         if os.geteuid() != 0:
             raise Skip("a veth pair needs root")
-        self.t = t
         ends = [f"lgs{os.getpid() % 1000000}", f"lgp{os.getpid() % 1000000}"]
         made = t.run(["ip", "link", "add", ends[0], "address", kServerMac, "type", "veth",
                       "peer", "name", ends[1], "address", kPeerMac], check=False)
@@ -27,42 +26,23 @@ class Node:
         for end in ends:
             t.run(["ip", "link", "set", end, "addrgenmode", "none"])
             t.run(["ip", "link", "set", end, "up"])
-        self.socket = t.dir / "api.sock"
-        self.config = t.dir / "lagand.toml"
-        self.config.write_text(f'''
-[node]
-name = "scapy"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "64MiB"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "p"
-kind = "af_packet"
-interface = "{ends[0]}"
-addresses = ["{kServerIp}/24"]
-{settings}
-''')
+        super().__init__(t, "scapy", size="64MiB", port=f'kind = "af_packet"\ninterface = "{ends[0]}"',
+                         addresses=[f"{kServerIp}/24"], peer=None, more=settings)
         self.start()
         self.wire = Wire(ends[1], kPeerMac, kServerMac, kPeerIp, kServerIp)
-        self.service_port = request(self.socket, "GET", "/v1/node").body["rdma"]["service_port"]
+        self.service_port = self.get("/v1/node")["rdma"]["service_port"]
 
     def start(self, *more):
-        self.lagand = self.t.start([self.t.binary("appliance/lagand"), "--config", self.config, *more])
-        self.lagand.wait_for(r"ready:", timeout=60)
-        made = request(self.socket, "POST", "/v1/regions", {"name": "r", "size": "16MiB"})
+        super().start(*more)
+        made = self.call("POST", "/v1/regions", {"name": "r", "size": "16MiB"})
         self.t.true(made.status in (201, 409), f"a region, made or there from before: {made}")
 
     def grant(self, role="write"):
-        reply = request(self.socket, "POST", "/v1/regions/r/grants", {"role": role, "ttl_seconds": 600})
+        reply = self.call("POST", "/v1/regions/r/grants", {"role": role, "ttl_seconds": 600})
         return reply.body["grant"]
 
     def connect(self, role="write", wire=None, **fields):
         return Connection(wire or self.wire, self.grant(role), self.service_port, self.t.scaled(20), **fields)
-
-    def stats(self):
-        return request(self.socket, "GET", "/v1/stats").body
 
     def queue_pairs(self):
         return self.stats()["queue_pairs"]["in_use"]

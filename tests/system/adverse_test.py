@@ -12,40 +12,23 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Skip, Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
 kHangs = 120  # seconds that nothing here takes, however slow the machine
 kNoAnswer = "no answer"
 
 
-class Network:
+class Network(LagandNode):
     """lagand, and bad_link in the place of its vhost socket. `disturbance`: bad_link's options, for both directions."""
 
     def __init__(self, t, **disturbance):
-        self.t = t
-        self.socket, vhost, self.behind = t.dir / "api.sock", t.dir / "local0.vhost", t.dir / "behind.vhost"
-        config = t.dir / "lagand.toml"
-        config.write_text(f'''
-[node]
-name = "far"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "192MiB"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "local0"
-kind = "vhost"
-path = "{vhost}"
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-''')
-        self.lagand = t.start([t.binary("appliance/lagand"), "--config", config])
-        self.lagand.wait_for("ready:", 60)
-        vhost.rename(self.behind)  # whoever asks lagand where its port is finds the link instead
+        super().__init__(t, "far", size="192MiB")
+        self.start()
+        self.behind = t.dir / "behind.vhost"
+        self.vhost.rename(self.behind)  # whoever asks lagand where its port is finds the link instead
         options = [f"--{way}-{name.replace('_', '-')}={value}" for name, value in disturbance.items() for way in ("up", "down")]
-        self.link = t.start([t.binary("tests/system/bad_link"), "--appliance", self.behind, "--client", vhost,
+        self.link = t.start([t.binary("tests/system/bad_link"), "--appliance", self.behind, "--client", self.vhost,
                              "--seed", t.rng.randrange(1 << 32), *options])
         self.link.wait_for("forwarding", 60)
 
@@ -56,12 +39,6 @@ peer_address = "10.77.0.2"
     def run_far(self, *program, options=(), **more):
         return self.t.start([self.t.binary("client/lagan"), "run", "--appliance", self.socket, "--local-memory", "4M",
                              "--region-size", "64M", *options, "--", *program], **more)
-
-    def call(self, method, target, body=None):
-        return request(self.socket, method, target, body)
-
-    def stats(self):
-        return self.call("GET", "/v1/stats").body
 
     def cut(self):
         self.link.signal(signal.SIGUSR1)

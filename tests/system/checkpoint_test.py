@@ -12,53 +12,24 @@ import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
 kProgram = pathlib.Path(__file__).resolve().parent / "programs/far_pages.py"
 
 
-class Node:
-    def __init__(self, t, name="one", store=None, **baseline):
-        self.t, self.name = t, name
-        self.socket = t.dir / f"{name}.sock"
-        self.store = store or t.dir / "store"
-        self.arena = t.memory_dir() / f"arena-{name}"
-        self.config = t.dir / f"{name}.toml"
-        keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in baseline.items())
-        self.config.write_text(f'''
-[node]
-name = "{name}"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state-{name}"
-[memory]
-size = "128MiB"
-arena = "{self.arena}"
-[[port]]
-name = "p"
-kind = "vhost"
-path = "{t.dir}/{name}.vhost"
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-[baseline]
-store = "{self.store}"
-{keys}
-''')
-        self.start()
+class Node(LagandNode):
+    """With a baseline store, whose keys are the arguments."""
 
-    def start(self):
-        self.lagand = self.t.start([self.t.binary("appliance/lagand"), "--config", self.config], name=self.name)
-        self.lagand.wait_for("ready:", 60)
+    def __init__(self, t, name="one", store=None, **baseline):
+        self.store = store or t.dir / "store"
+        keys = [f"{key} = {json.dumps(value)}" for key, value in baseline.items()]
+        super().__init__(t, name, size="128MiB", more="\n".join(["[baseline]", f'store = "{self.store}"', *keys]))
+        self.start()
 
     def restart(self):
         self.lagand.kill()
         self.start()
-
-    def call(self, method, target, body=None):
-        return request(self.socket, method, target, body)
-
-    def get(self, target):
-        return self.call("GET", target).body
 
     def make_region(self, name="r", size="16MiB"):
         self.t.equal(self.call("POST", "/v1/regions", {"name": name, "size": size}).status, 201, "a new region")
@@ -202,7 +173,7 @@ def a_checkpoint_that_was_killed_is_taken_up_again(t):
     t.wait_until(lambda: node.state()["state"] == "running", "a checkpoint that nobody asked for", 30)
     t.equal(shown(t, node), model, "the region")
     node.lagand.kill()
-    node.config.write_text(node.config.read_text().replace('bandwidth = "2MiB"', ""))
+    node.change_config('bandwidth = "2MiB"', "")
     node.start()
     t.wait_until(lambda: node.state()["state"] == "done", "its end", 30)
     t.equal(node.call("DELETE", "/v1/regions/r").status, 204, "deletion")
@@ -248,7 +219,7 @@ def checkpoints_come_by_themselves(t):
     t.equal(node.get("/v1/regions/r")["cut_number"], 1, "cuts of a region that has not changed")
     node.lagand.kill()
     pages.child.kill()
-    node.config.write_text(node.config.read_text().replace("interval_seconds = 1", "dirty_percent = 50"))
+    node.change_config("interval_seconds = 1", "dirty_percent = 50")
     node.start()
     pages = Pages(t, node)
     pages.store(0, 1000, 2)
@@ -382,7 +353,7 @@ def an_appliance_starts_while_its_store_is_away(t):
 def a_temporary_region_that_is_checkpointed_goes_all_the_same(t):
     node = Node(t, bandwidth="1MiB")
     node.lagand.terminate()
-    node.config.write_text(node.config.read_text().replace("[memory]", "[memory]\ntemporary_region_seconds = 2"))
+    node.change_config("[memory]", "[memory]\ntemporary_region_seconds = 2")
     node.start()
     t.equal(node.call("POST", "/v1/regions", {"name": "r", "size": "16MiB", "temporary": True}).status, 201, "a region")
     pages = Pages(t, node)
@@ -427,14 +398,14 @@ def the_commands(t):
 def without_a_store_there_are_none(t):
     node = Node(t)
     node.lagand.terminate()
-    node.config.write_text(node.config.read_text().replace(f'store = "{node.store}"', ""))
+    node.change_config(f'store = "{node.store}"', "")
     node.start()
     node.make_region()
     for method, target in (("POST", "/v1/regions/r/checkpoint"), ("GET", "/v1/restores"), ("GET", "/v1/baselines")):
         reply = node.call(method, target)
         t.true(reply.status == 409 and "baseline.store" in reply.body["detail"], f"{target}: {reply}")
     node.lagand.terminate()
-    node.config.write_text(node.config.read_text().replace("[baseline]", '[baseline]\nstore = "ftp://x"'))
+    node.change_config("[baseline]", '[baseline]\nstore = "ftp://x"')
     done = t.run([t.binary("appliance/lagand"), "--config", node.config, "--check-config"], check=False)
     t.true(done.status == 2 and "baseline.store" in done.stderr, f"{done}")
 

@@ -11,43 +11,18 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
 
 
-class Node:
-    """One appliance with a vhost port, in the case's scratch directory."""
-
+class Node(LagandNode):
     def __init__(self, t, name="node"):
-        self.t, self.name = t, name
-        self.socket = t.dir / f"{name}.sock"
-        self.config = t.dir / f"{name}.toml"
-        self.config.write_text(f'''
-[node]
-name = "{name}"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state-{name}"
-[memory]
-size = "64MiB"
-arena = "{t.memory_dir()}/arena"
-huge_pages = "off"
-[[port]]
-name = "p"
-kind = "vhost"
-path = "{t.dir}/{name}.vhost"
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-''')
-
-    def start(self):
-        lagand = self.t.start([self.t.binary("appliance/lagand"), "--config", self.config], name=self.name)
-        lagand.wait_for(r"ready:", timeout=60)
-        return lagand
+        super().__init__(t, name, size="64MiB", memory_keys='huge_pages = "off"')
 
     def grant(self, region, ttl_s=3600):
         body = {"role": "write", "ttl_seconds": ttl_s}
-        return bytes.fromhex(request(self.socket, "POST", f"/v1/regions/{region}/grants", body).body["grant"])
+        return bytes.fromhex(self.call("POST", f"/v1/regions/{region}/grants", body).body["grant"])
 
 
 def doctor(t, *arguments, status=None, as_nobody=False):
@@ -183,7 +158,7 @@ def grants_that_are_good_changed_old_or_somebody_elses(t):
     elsewhere.start()
     for node in (here, elsewhere):
         for region in ("first", "second"):
-            t.equal(request(node.socket, "POST", "/v1/regions", {"name": region, "size": "1MiB"}).status, 201, "region")
+            t.equal(node.call("POST", "/v1/regions", {"name": region, "size": "1MiB"}).status, 201, "region")
 
     file = t.dir / "grant"
 
@@ -201,7 +176,7 @@ def grants_that_are_good_changed_old_or_somebody_elses(t):
     old = here.grant("first", ttl_s=1)
     t.wait_until(lambda: time.time() >= int.from_bytes(old[8:16], "big"), "the grant's end")
     expect(t, look(old), "grant", "PROBLEM", "has expired")
-    request(here.socket, "DELETE", "/v1/regions/second")
+    here.call("DELETE", "/v1/regions/second")
     expect(t, look(good), "grant's region", "PROBLEM", "has no region 2")
 
     # The remedy, run as it is given, makes a grant.

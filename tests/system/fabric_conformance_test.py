@@ -7,53 +7,37 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Skip, Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
 
 
 def appliance(t):
-    socket, config = t.dir / "lagand.sock", t.dir / "lagand.toml"
-    config.write_text(f'''
-[node]
-name = "conformance"
-api_socket = "{socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "64MiB"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "local"
-kind = "vhost"
-path = "{t.dir}/local.vhost"
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-''')
-    process = t.start([t.binary("appliance/lagand"), "--config", config], name="lagand")
-    process.wait_for(r"ready:", timeout=60)
-    return process, socket
+    node = LagandNode(t, "conformance", size="64MiB")
+    node.start()
+    return node
 
 
-def argv(t, socket, *more):
-    return [t.binary("tests/interop/fabric_conformance"), "--fabric", "dpdk", "--appliance", socket, "--seed", t.seed, *more]
+def argv(t, node, *more):
+    return [t.binary("tests/interop/fabric_conformance"), "--fabric", "dpdk", "--appliance", node.socket, "--seed", t.seed, *more]
 
 
 @suite.case
 def dpdk_does_what_every_fabric_must(t):
-    _, socket = appliance(t)
-    done = t.run(argv(t, socket), timeout=120, check=False)
+    node = appliance(t)
+    done = t.run(argv(t, node), timeout=120, check=False)
     lines = done.stdout.splitlines()
     t.equal([line for line in lines if not line.startswith("PASS ")], [], f"cases that failed; {done.stderr[-300:]}")
     t.true(len(lines) >= 9 and done.status == 0, f"{lines}, status {done.status}")
-    t.equal(request(socket, "GET", "/v1/regions").body["regions"], [], "regions left behind")
+    t.equal(node.regions(), [], "regions left behind")
 
 
 @suite.case
 def dpdk_gives_a_dead_appliance_up(t):
-    process, socket = appliance(t)
-    reader = t.start(argv(t, socket, "--killed"))
+    node = appliance(t)
+    reader = t.start(argv(t, node, "--killed"))
     reader.wait_for("reading until", timeout=30)
-    process.kill()
+    node.lagand.kill()
     reader.expect_exit(0, timeout=60)
     t.true("PASS a_dead_appliance_is_given_up" in reader.text(), reader.text())
 
@@ -62,11 +46,11 @@ def dpdk_gives_a_dead_appliance_up(t):
 def verbs_without_a_device_leaves_nothing_behind(t):
     if any(pathlib.Path("/sys/class/infiniband").glob("*")):
         raise Skip("this machine has an RDMA device")
-    _, socket = appliance(t)
-    done = t.run([t.binary("client/lagan"), "run", "--fabric", "verbs", "--appliance", socket, "--region-size", "8M", "--", "true"],
+    node = appliance(t)
+    done = t.run([t.binary("client/lagan"), "run", "--fabric", "verbs", "--appliance", node.socket, "--region-size", "8M", "--", "true"],
                  check=False)
     t.true(done.status == 125 and "no RDMA device on this machine" in done.stderr, f"{done}")
-    t.equal(request(socket, "GET", "/v1/regions").body["regions"], [], "regions left behind")
+    t.equal(node.regions(), [], "regions left behind")
 
 
 @suite.case

@@ -12,53 +12,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Skip, Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
 kSource = pathlib.Path(__file__).resolve().parents[2]
-
-
-class Node:
-    """One appliance with a vhost port, everything of it under the case's scratch directories."""
-
-    def __init__(self, t, name="node", size="256MiB", port=None):
-        self.t, self.name = t, name
-        self.socket = t.dir / f"{name}.sock"
-        self.vhost = t.dir / f"{name}.vhost"
-        self.arena = t.memory_dir() / "arena"
-        self.config = t.dir / f"{name}.toml"
-        port = port or f'kind = "vhost"\npath = "{self.vhost}"'
-        self.config.write_text(f'''
-[node]
-name = "{name}"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state-{name}"
-[memory]
-size = "{size}"
-arena = "{self.arena}"
-[[port]]
-name = "p"
-{port}
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-''')
-
-    def argv(self, *more):
-        return [self.t.binary("appliance/lagand"), "--config", self.config, *more]
-
-    def start(self, *more, env=None):
-        process = self.t.start(self.argv(*more), name=self.name, env=env)
-        process.wait_for(r"ready:", timeout=60)
-        return process
-
-    def call(self, method, target, body=None):
-        return request(self.socket, method, target, body)
-
-    def stats(self):
-        return self.call("GET", "/v1/stats").body
-
-    def regions(self):
-        return self.call("GET", "/v1/regions").body["regions"]
 
 
 def refused(t, argv, status, pattern):
@@ -82,7 +39,7 @@ def the_command_line(t):
 
 @suite.case
 def a_wrong_configuration_is_one_line_and_status_2(t):
-    node = Node(t)
+    node = LagandNode(t)
     refused(t, node.argv("--set", "memory.siez=1GiB"), 2, "memory.siez: unknown key, did you mean 'size'")
     refused(t, node.argv("--check-config", "--set", "port.p.mtu=9"), 2, "port.mtu: is 9, but must be")
     node.config.write_text("[node]\nname = 5\n")
@@ -91,7 +48,7 @@ def a_wrong_configuration_is_one_line_and_status_2(t):
 
 @suite.case
 def what_stands_in_the_way_is_named(t):
-    node = Node(t)
+    node = LagandNode(t)
     refused(t, node.argv("--set", "poll.lcores=[4000]"), 1, "poll.lcores: CPU 4000 is not one")
     refused(t, node.argv("--set", "memory.size=3TiB"), 1, "arena: .*(room|hugepages)")
     refused(t, node.argv("--set", "node.state_dir=/proc/nonexistent"), 1, "/proc/nonexistent")
@@ -100,16 +57,16 @@ def what_stands_in_the_way_is_named(t):
     node.vhost.write_text("precious")
     refused(t, node.argv(), 1, f"{node.vhost}: is in the way")
     t.equal(node.vhost.read_text(), "precious", "the file in the way")
-    missing = Node(t, "missing", port='kind = "af_packet"\ninterface = "nonexistent0"')
+    missing = LagandNode(t, "missing", port='kind = "af_packet"\ninterface = "nonexistent0"')
     refused(t, missing.argv(), 1, 'there is no interface "nonexistent0"')
     if not t.hugepages:
-        refused(t, Node(t, "huge").argv("--set", "memory.huge_pages=on"), 1, "is not on hugetlbfs")
+        refused(t, LagandNode(t, "huge").argv("--set", "memory.huge_pages=on"), 1, "is not on hugetlbfs")
     t.equal([path for path in pathlib.Path(node.arena).parent.iterdir()], [], "left in the memory directory")
 
 
 @suite.case
 def regions_and_grants_through_the_api(t):
-    node = Node(t)
+    node = LagandNode(t)
     lagand = node.start()
     t.true(re.search(r"lcore 1 polls on CPU \d+", lagand.text()), "the lcore plan is printed")
     about = node.call("GET", "/v1/node").body
@@ -139,7 +96,7 @@ def regions_and_grants_through_the_api(t):
 @suite.case
 def ending_leaves_nothing_behind_but_regions(t):
     for number in (signal.SIGTERM, signal.SIGINT):
-        node = Node(t, f"n{number}")
+        node = LagandNode(t, f"n{number}")
         lagand = node.start()
         t.equal(node.call("POST", "/v1/regions", {"name": "a", "size": "64MiB"}).status, 201, "a region")
         made = node.regions()[0]
@@ -159,7 +116,7 @@ def ending_leaves_nothing_behind_but_regions(t):
 
 @suite.case
 def killed_and_started_again(t):
-    node = Node(t)
+    node = LagandNode(t)
     node.start().kill()
     t.true(node.socket.exists() and node.vhost.exists() and node.arena.exists(), "SIGKILL leaves everything")
     lagand = node.start()
@@ -184,7 +141,7 @@ def node_regions_of(node):
 
 @suite.case
 def a_second_lagand_does_not_disturb_the_first(t):
-    first, second = Node(t, "first"), Node(t, "second")
+    first, second = LagandNode(t, "first"), LagandNode(t, "second")
     lagand = first.start()
     refused(t, second.argv("--set", f"memory.arena={first.arena}"), 1, "arena: .* is in use by another lagand")
     refused(t, second.argv("--set", f"port.p.path={first.vhost}"), 1, f"{first.vhost}: another process answers")
@@ -202,7 +159,7 @@ def the_service_manager_is_told(t):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
         manager.settimeout(t.scaled(30))
-        lagand = Node(t).start(env={"NOTIFY_SOCKET": path})
+        lagand = LagandNode(t).start(env={"NOTIFY_SOCKET": path})
         t.equal(manager.recv(100), b"READY=1", "at the start")
         lagand.signal(signal.SIGTERM)
         t.equal(manager.recv(100), b"STOPPING=1", "at the end")
@@ -214,7 +171,7 @@ def pings_are_answered(t):
     if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
         raise Skip("a tap interface needs root and /dev/net/tun")
     interface = f"lg{os.getpid() % 1000000}"
-    node = Node(t, port=f'kind = "tap"\ninterface = "{interface}"')
+    node = LagandNode(t, port=f'kind = "tap"\ninterface = "{interface}"')
     lagand = node.start("--set", 'port.p.addresses=["10.77.0.1/24", "fd77::1/64"]')
     t.run(["ip", "addr", "add", "10.77.0.2/24", "dev", interface])
     t.run(["ip", "-6", "addr", "add", "fd77::2/64", "dev", interface, "nodad"])
@@ -250,7 +207,7 @@ def pages_out(node):
 @suite.case
 def a_client_that_dies_is_tidied_away(t):
     needs_userfaultfd(t)
-    node = Node(t)
+    node = LagandNode(t)
     lagand = node.start("--set", "memory.temporary_region_seconds=3")
     sort = far_sort(t, node, kManyLines)
     t.wait_until(lambda: pages_out(node) > 500, "pages at the appliance", timeout=60)
@@ -266,7 +223,7 @@ def a_client_that_dies_is_tidied_away(t):
 @suite.case
 def a_region_deleted_in_use_takes_only_its_client(t):
     needs_userfaultfd(t)
-    node = Node(t)
+    node = LagandNode(t)
     lagand = node.start()
     sort = far_sort(t, node, kManyLines)
     t.wait_until(lambda: pages_out(node) > 500, "pages at the appliance", timeout=60)
@@ -281,7 +238,7 @@ def a_region_deleted_in_use_takes_only_its_client(t):
 @suite.case
 def a_program_killed_while_it_stores(t):
     needs_userfaultfd(t)
-    node = Node(t)
+    node = LagandNode(t)
     lagand = node.start()
     for _ in range(3):
         sort = far_sort(t, node, kManyLines)
@@ -301,7 +258,7 @@ def a_group_member_uses_the_port(t):
     user = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
     os.chown(t.dir, 0, nobody)
     t.dir.chmod(0o750)
-    node = Node(t)
+    node = LagandNode(t)
     lagand = node.start()
     lock = pathlib.Path(f"{node.vhost}.client")
     t.equal(lock.stat().st_mode & 0o777, 0o660, "mode of the client's lock")
@@ -316,8 +273,8 @@ def a_group_member_uses_the_port(t):
 
 @suite.case
 def ports_without_a_peer_are_passed_over(t):
-    node = Node(t)
-    node.config.write_text(node.config.read_text().replace('peer_address = "10.77.0.2"', ""))
+    node = LagandNode(t)
+    node.change_config('peer_address = "10.77.0.2"', "")
     lagand = node.start()
     done = t.run([t.binary("client/bench/lagan-bench"), "--appliance", node.socket, "--ops", "1"], check=False, timeout=60)
     t.true(done.status != 0 and "no free port" in done.stderr and "peer_address" in done.stderr, f"{done}")
@@ -327,7 +284,7 @@ def ports_without_a_peer_are_passed_over(t):
 @suite.case
 def stopped_with_a_client_at_work(t):
     needs_userfaultfd(t)
-    node = Node(t)
+    node = LagandNode(t)
     lagand = node.start()
     sort = far_sort(t, node, kManyLines, "--reconnect-seconds", 0)
     t.wait_until(lambda: pages_out(node) > 500, "pages at the appliance", timeout=60)

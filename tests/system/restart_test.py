@@ -12,40 +12,18 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Skip, Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
 kHangs = 150  # seconds that nothing here takes, however slow the machine
 
 
-class Node:
-    """One appliance on an arena that outlives its processes."""
+class Node(LagandNode):
+    """Started again and again on the same arena."""
 
     def __init__(self, t):
-        self.t = t
-        self.socket = t.dir / "api.sock"
-        self.config = t.dir / "lagand.toml"
-        self.config.write_text(f'''
-[node]
-name = "far"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "256MiB"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "p"
-kind = "vhost"
-path = "{t.dir}/p.vhost"
-addresses = ["10.77.0.1/24"]
-peer_address = "10.77.0.2"
-''')
-        self.lagand = None
+        super().__init__(t, "far")
         self.start()
-
-    def start(self, *more):
-        self.lagand = self.t.start([self.t.binary("appliance/lagand"), "--config", self.config, *more])
-        self.lagand.wait_for("ready:", 60)
 
     def restart(self, how=signal.SIGKILL):
         """Whatever it was doing."""
@@ -53,12 +31,6 @@ peer_address = "10.77.0.2"
         self.lagand.wait(timeout=60)
         time.sleep(self.t.rng.choice([0, 0, 0.2, 1]))
         self.start()
-
-    def counters(self):
-        return request(self.socket, "GET", "/v1/stats").body["total"]["counters"]
-
-    def regions(self):
-        return request(self.socket, "GET", "/v1/regions").body["regions"]
 
     def end(self):
         self.t.equal(self.regions(), [], "regions that were made for the runs")
@@ -176,7 +148,7 @@ def every_operation_that_was_acknowledged_is_there(t):
 @suite.case
 def a_program_on_liblagan_rides_through_kills(t):
     node = Node(t)
-    t.equal(request(node.socket, "POST", "/v1/regions", {"name": "own", "size": "1MiB"}).status, 201, "a region")
+    t.equal(node.call("POST", "/v1/regions", {"name": "own", "size": "1MiB"}).status, 201, "a region")
     held, hold = os.pipe()
     program = t.start([t.binary("tests/system/far_restart"), node.socket, "own"], stdin=held)
     killed = kill_under(node, program, 4)
