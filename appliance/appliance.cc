@@ -311,6 +311,7 @@ void open_api(Appliance& a) {
 
 void close_api(Appliance& a) {
     if (a.queue) a.queue->close();
+    if (a.recovery) a.recovery->stop();  // a request may wait for its store
     a.server.reset();
     a.api.reset();
     a.node.reset();

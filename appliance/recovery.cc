@@ -44,16 +44,28 @@ Recovery::Recovery(Appliance& appliance)
     restorer_ = std::make_unique<recovery::Restorer>(memory_of(a_), a_.arena->instance(), store_, workers_,
                                                      *a_.events, restore_control());
     // On a thread of its own: a store that hangs must not keep the appliance from serving.
-    opening_ = std::jthread([this] {
+    opening_ = std::jthread([this](const std::stop_token& stop) {
         try {
             store_.open();
             spdlog::info("baseline: {}", store_.where());
         } catch (const baseline::StoreError& error) {
+            if (stop.stop_requested()) return;
             a_.events->add(
                 recovery::Severity::alarm, "baseline_unreachable", "",
                 fmt::format("{}; regions are served, and checkpoints fail until it is there", error.what()));
         }
     });
+}
+
+Recovery::~Recovery() {
+    stop();  // before the threads are joined
+}
+
+void Recovery::stop() {
+    checkpointer_->cancel_all();
+    restorer_->cancel_all();
+    opening_.request_stop();
+    store_.stop();
 }
 
 memory::Region& Recovery::find(const std::string& name) {

@@ -21,6 +21,13 @@ class Recovery {
   public:
     // Control thread, with poll loops running. A store that cannot be reached is an alarm, and tried again.
     explicit Recovery(Appliance& appliance);
+    ~Recovery();
+    Recovery(const Recovery&) = delete;
+    Recovery& operator=(const Recovery&) = delete;
+
+    // Any thread, for the end: cancels checkpoints and restores, and ends what waits for the store,
+    // baselines() and cuts() too. From then on the store refuses everything.
+    void stop();
 
     // Control thread; they throw ServiceError.
     void start_checkpoint(const std::string& region);

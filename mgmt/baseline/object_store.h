@@ -3,7 +3,7 @@
 //
 // All functions may be called by any number of threads at once, none of them a poll lcore: they block. They
 // throw StoreError. What an engine can mend by trying again (a lost connection, "slow down") it has tried
-// before it throws ErrorKind::unavailable.
+// before it throws ErrorKind::unavailable. Interruption (interruption.h) ends what takes too long.
 #pragma once
 
 #include <chrono>

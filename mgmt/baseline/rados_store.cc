@@ -8,6 +8,8 @@
 #include <set>
 #include <utility>
 
+#include "mgmt/baseline/interruption.h"
+
 namespace lagan::baseline {
 
 namespace {
@@ -49,10 +51,33 @@ const char* advice(ErrorKind kind) {
     }
 }
 
+// An Interruption cancels the operation, which completes then like any other: librados has done with its
+// memory when this returns.
+void wait_for(rados_ioctx_t context, rados_completion_t completion) {
+    const std::stop_callback cancel(Interruption::current(), [&] { rados_aio_cancel(context, completion); });
+    rados_aio_wait_for_complete(completion);
+}
+
+struct ReleaseCompletion {
+    void operator()(void* completion) const { rados_aio_release(completion); }
+};
+
+// Starts one operation and waits for it. The result, as librados's synchronous calls have it.
+template <typename Start>
+int run(rados_ioctx_t context, const Start& start) {
+    rados_completion_t completion = nullptr;
+    if (const int error = rados_aio_create_completion2(nullptr, nullptr, &completion); error < 0)
+        return error;
+    const std::unique_ptr<void, ReleaseCompletion> owner(completion);
+    if (const int error = start(completion); error < 0) return error;
+    wait_for(context, completion);
+    return rados_aio_get_return_value(completion);
+}
+
 // Completions that are waited for before the memory that they use goes.
 class Operations {
   public:
-    Operations() = default;
+    explicit Operations(rados_ioctx_t context) : context_(context) {}
     ~Operations() { finish(); }
     Operations(const Operations&) = delete;
     Operations& operator=(const Operations&) = delete;
@@ -82,11 +107,12 @@ class Operations {
 
   private:
     void wait_for_one() {
-        rados_aio_wait_for_complete(waiting_.front());
+        wait_for(context_, waiting_.front());
         note(rados_aio_get_return_value(waiting_.front()));
         rados_aio_release(waiting_.front());
         waiting_.pop_front();
     }
+    const rados_ioctx_t context_;
     std::deque<rados_completion_t> waiting_;
     int error_ = 0;
 };
@@ -138,6 +164,7 @@ RadosStore::~RadosStore() {
 }
 
 void RadosStore::fail(int error, const std::string& what, const std::string& key) const {
+    Interruption::check(url_.text);
     const ErrorKind kind = kind_of(error);
     throw StoreError(kind, "baseline store: " + what + " " + url_.text + (key.empty() ? "" : "/" + key) +
                                ": " + std::strerror(error) + advice(kind));
@@ -164,7 +191,7 @@ RadosStore::Context RadosStore::open_of(const std::string& key, std::string* nam
 void RadosStore::put(const std::string& key, std::span<const Bytes> content) {
     std::string name;
     const Context context = open_of(key, &name);
-    Operations operations;  // librados copies what it is given before rados_aio_* returns
+    Operations operations(context.get());  // librados copies what it is given before rados_aio_* returns
     std::vector<char> buffer;
     buffer.reserve(kOperationBytes);
     uint64_t offset = 0;
@@ -202,8 +229,10 @@ bool RadosStore::put_exclusive(const std::string& key, Bytes content) {
     const WriteOp op(rados_create_write_op());
     rados_write_op_create(op.get(), LIBRADOS_CREATE_EXCLUSIVE, nullptr);
     rados_write_op_write_full(op.get(), reinterpret_cast<const char*>(content.data()), content.size());
-    const int result =
-        rados_write_op_operate(op.get(), context.get(), name.c_str(), nullptr, LIBRADOS_OPERATION_FULL_TRY);
+    const int result = run(context.get(), [&](rados_completion_t completion) {
+        return rados_aio_write_op_operate(op.get(), context.get(), completion, name.c_str(), nullptr,
+                                          LIBRADOS_OPERATION_FULL_TRY);
+    });
     if (result == -EEXIST) return false;
     if (result < 0) fail(-result, "cannot create", key);
     return true;
@@ -214,8 +243,10 @@ void RadosStore::get(const std::string& key, uint64_t offset, std::span<std::byt
     const Context context = open_of(key, &name);
     while (!to.empty()) {
         const size_t bytes = std::min<size_t>(to.size(), kOperationBytes);
-        const int result =
-            rados_read(context.get(), name.c_str(), reinterpret_cast<char*>(to.data()), bytes, offset);
+        const int result = run(context.get(), [&](rados_completion_t completion) {
+            return rados_aio_read(context.get(), name.c_str(), completion, reinterpret_cast<char*>(to.data()),
+                                  bytes, offset);
+        });
         if (result == -EIO)  // no replica has it whole
             throw StoreError(ErrorKind::damaged, url_.text + "/" + key + " cannot be read: I/O error");
         if (result < 0) fail(-result, "cannot read", key);
@@ -230,7 +261,9 @@ uint64_t RadosStore::size_bytes(const std::string& key) {
     const Context context = open_of(key, &name);
     uint64_t bytes = 0;
     time_t modified = 0;
-    const int result = rados_stat(context.get(), name.c_str(), &bytes, &modified);
+    const int result = run(context.get(), [&](rados_completion_t completion) {
+        return rados_aio_stat(context.get(), name.c_str(), completion, &bytes, &modified);
+    });
     if (result < 0) fail(-result, "cannot look at", key);
     return bytes;
 }
@@ -248,6 +281,10 @@ int for_each_object(rados_ioctx_t context, const Use& use) {
         const char* name_space = nullptr;
         result = rados_nobjects_list_next(cursor, &name, nullptr, &name_space);
         if (result < 0) break;
+        if (Interruption::current().stop_requested()) {
+            result = -ECANCELED;
+            break;
+        }
         use(std::string(name), std::string(name_space == nullptr ? "" : name_space));
     }
     rados_nobjects_list_close(cursor);
@@ -284,7 +321,9 @@ std::vector<std::string> RadosStore::folders() {
 void RadosStore::remove(const std::string& key) {
     std::string name;
     const Context context = open_of(key, &name);
-    const int result = rados_remove(context.get(), name.c_str());
+    const int result = run(context.get(), [&](rados_completion_t completion) {
+        return rados_aio_remove(context.get(), name.c_str(), completion);
+    });
     if (result < 0 && result != -ENOENT) fail(-result, "cannot remove", key);
 }
 

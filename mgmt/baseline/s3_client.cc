@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 #include <random>
-#include <thread>
 
+#include "mgmt/baseline/interruption.h"
 #include "mgmt/baseline/s3_xml.h"
 
 namespace lagan::baseline {
@@ -125,6 +125,10 @@ struct S3Client::Attempt {
         }
         return line.size();
     }
+    // Called about once a second when nothing comes. Anything but 0 ends the transfer.
+    static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+        return static_cast<Attempt*>(self)->stop.stop_requested() ? 1 : 0;
+    }
     bool take(const char* data, size_t bytes) {
         long status = 0;
         curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status);
@@ -145,6 +149,7 @@ struct S3Client::Attempt {
     CURL* handle = nullptr;
     curl_slist* headers = nullptr;
     size_t received = 0;
+    const std::stop_token stop = Interruption::current();
 };
 
 S3Client::S3Client(const StoreUrl& url, S3Credentials credentials)
@@ -189,6 +194,10 @@ void S3Client::set_options(CURL* handle, const S3Request& request, Attempt& atte
         std::min<long>(kConnectTimeoutMs, static_cast<long>(url_.timeout.count()) * 1000));
     set(CURLOPT_LOW_SPEED_LIMIT, 1L);
     set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(url_.timeout.count()));
+    set(CURLOPT_NOPROGRESS, 0L);
+    set(CURLOPT_XFERINFOFUNCTION, &Attempt::on_progress);
+    set(CURLOPT_XFERINFODATA, &attempt);
+    set(CURLOPT_QUICK_EXIT, 1L);  // a transfer that ends does not wait for a name server that does not answer
     if (!url_.ca_file.empty()) set(CURLOPT_CAINFO, url_.ca_file.c_str());
     set(CURLOPT_WRITEFUNCTION, &Attempt::on_body);
     set(CURLOPT_WRITEDATA, &attempt);
@@ -241,8 +250,10 @@ S3Reply S3Client::send(const S3Request& request) {
     static thread_local std::minstd_rand random{std::random_device{}()};
     const std::string hash = sha256(request.body);
     const auto deadline = Clock::now() + url_.timeout;
+    const std::stop_token stop = Interruption::current();
     bool repeated = false;
     for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+        Interruption::check(url_.text);
         Handle handle = take_handle();
         S3Reply reply;
         const std::string problem = send_once(handle.get(), request, hash, reply);
@@ -251,6 +262,7 @@ S3Reply S3Client::send(const S3Request& request) {
             reply.repeated = repeated;
             return reply;
         }
+        Interruption::check(url_.text);
         const auto wait = pause + std::chrono::milliseconds(random() % static_cast<uint64_t>(pause.count()));
         if (Clock::now() + wait > deadline) {
             if (problem.empty()) fail(reply, url_.text);
@@ -259,7 +271,7 @@ S3Reply S3Client::send(const S3Request& request) {
                                                          ": is the service up, and reachable from here?");
         }
         repeated = true;
-        std::this_thread::sleep_for(wait);
+        sleep_for(wait, stop);
     }
 }
 

@@ -43,7 +43,7 @@ class S3Client {
 
     // Sends it until there is an answer that repeating would not change, waiting longer each time, by chance
     // up to twice as long, so that many clients do not come back at once. Throws StoreError::unavailable when
-    // the store's timeout has passed.
+    // the store's timeout has passed, or an Interruption ends it.
     S3Reply send(const S3Request& request);
 
     // Throws what an answer that was not hoped for means. `what` begins the message.

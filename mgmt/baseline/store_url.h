@@ -46,7 +46,7 @@ struct StoreUrl {
 StoreUrl parse_store_url(const std::string& text);
 
 // Connects, and checks that the store can be reached: a directory is made if only its last component is
-// missing; a bucket or pool must exist. Throws StoreError.
+// missing; a bucket or pool must exist. Throws StoreError. An Interruption of the caller ends it.
 std::unique_ptr<ObjectStore> open_store(const StoreUrl& url);
 inline std::unique_ptr<ObjectStore> open_store(const std::string& url) {
     return open_store(parse_store_url(url));

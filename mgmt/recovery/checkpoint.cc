@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "mgmt/recovery/drain.h"
@@ -51,7 +50,7 @@ class RunningCut {
 };
 
 void stop_if_cancelled(const Progress& progress) {
-    if (progress.cancel.load(std::memory_order_relaxed))
+    if (progress.cancel.stop_requested())
         throw CheckpointGivenUp(CheckpointGivenUp::Why::cancelled, "the checkpoint was cancelled");
 }
 
@@ -68,10 +67,9 @@ void keep_to_rate(uint64_t bytes_per_s, uint64_t bytes, Clock::time_point begin,
     if (bytes_per_s == 0) return;
     const auto due = begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
                                  static_cast<double>(bytes) / static_cast<double>(bytes_per_s)));
-    while (Clock::now() < due) {
-        stop_if_cancelled(progress);
-        std::this_thread::sleep_for(std::min<Clock::duration>(due - Clock::now(), 20ms));
-    }
+    if (const auto wait = due - Clock::now(); wait > Clock::duration::zero())
+        baseline::sleep_for(wait, progress.cancel.get_token());
+    stop_if_cancelled(progress);
 }
 
 std::vector<baseline::SegmentRef> write_pages(const Memory& memory, const memory::Region& region,
@@ -95,6 +93,7 @@ std::vector<baseline::SegmentRef> write_pages(const Memory& memory, const memory
     };
     const auto write = [&](Drain::Batch* batch) {
         drain.verify(*batch);
+        stop_if_cancelled(progress);
         const baseline::SegmentRef segment = writer.write_segment(batch->pages);
         progress.pages_done += batch->pages.size();
         progress.bytes_written += uint64_t{segment.data_pages} * memory::kPageBytes;
@@ -119,7 +118,7 @@ CommitResult commit(baseline::BaselineWriter& writer, const std::vector<baseline
         } catch (const StoreError& error) {
             if (error.kind() != ErrorKind::unavailable || attempt == kCommitAttempts) throw;
             stop_if_cancelled(progress);
-            std::this_thread::sleep_for(attempt * 100ms);
+            baseline::sleep_for(attempt * 100ms, progress.cancel.get_token());
         }
     }
 }
@@ -140,6 +139,10 @@ CommitResult make_checkpoint(const Memory& memory, memory::Region& region, basel
             throw std::logic_error("a checkpoint has not written all pages of its cut");
         result = commit(writer, segments, progress);
         running.set_durable();
+    } catch (const StoreError&) {
+        writer.give_up();
+        stop_if_cancelled(progress);  // that is why
+        throw;
     } catch (...) {
         writer.give_up();
         throw;

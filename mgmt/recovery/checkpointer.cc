@@ -53,22 +53,23 @@ Checkpointer::Checkpointer(Memory memory, uint64_t writer_id, baseline::ObjectSt
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 Checkpointer::~Checkpointer() {
+    cancel_all();
+}
+
+void Checkpointer::cancel_all() {
     thread_.request_stop();
-    {
-        const std::scoped_lock lock(mutex_);
-        for (const auto& [id, job] : jobs_)
-            job->progress.cancel = true;
-    }
-    wake_.notify_all();
+    const std::scoped_lock lock(mutex_);
+    for (const auto& [id, job] : jobs_)
+        job->progress.cancel.request_stop();
 }
 
 bool Checkpointer::request(memory::Region& region) {
     const std::scoped_lock lock(mutex_);
     auto& job = jobs_[region.id];
-    if (!job) job = std::make_unique<Job>();
+    if (!job) job = std::make_unique<Job>(store_);
     if (job->status.state == State::waiting || job->status.state == State::running) return false;
     job->region = &region;
-    job->progress.cancel = false;
+    job->progress.cancel = std::stop_source();
     job->status.state = State::waiting;
     queue_.push_back(region.id);
     wake_.notify_all();
@@ -78,7 +79,7 @@ bool Checkpointer::request(memory::Region& region) {
 void Checkpointer::cancel(uint32_t region_id) {
     const std::scoped_lock lock(mutex_);
     const auto job = jobs_.find(region_id);
-    if (job != jobs_.end()) job->second->progress.cancel = true;
+    if (job != jobs_.end()) job->second->progress.cancel.request_stop();
 }
 
 bool Checkpointer::busy(uint32_t region_id) const {
@@ -142,7 +143,7 @@ void Checkpointer::request_due(const std::vector<memory::Region*>& regions) {
             const std::scoped_lock lock(mutex_);
             auto& job = jobs_[region->id];
             if (!job) {
-                job = std::make_unique<Job>();
+                job = std::make_unique<Job>(store_);
                 job->begin = now;  // the first interval begins when the region is first seen
             }
             wanted = due(*region, *job, now);
@@ -182,7 +183,7 @@ void Checkpointer::attempt(Job& job) {
     } catch (const StoreError& error) {
         // Opened anew next time: it may be another baseline by then, or none.
         job.writer.reset();
-        fail(job, error.what(),
+        fail(job, job.progress.cancel.stop_requested() ? "the checkpoint was cancelled" : error.what(),
              error.kind() == ErrorKind::unavailable || error.kind() == ErrorKind::no_space);
     } catch (const std::exception& error) {
         fail(job, error.what(), true);
@@ -198,7 +199,7 @@ void Checkpointer::open_writer(Job& job) const {
                                             .writer = writer_id_};
     const auto open = [&](bool start_over) {
         job.writer = std::make_unique<baseline::BaselineWriter>(
-            store_, identity, baseline::WriterOptions{.start_over = start_over});
+            job.store, identity, baseline::WriterOptions{.start_over = start_over});
     };
     try {
         open(false);
@@ -250,7 +251,7 @@ void Checkpointer::finish(Job& job, const baseline::CommitResult& result) {
 }
 
 void Checkpointer::fail(Job& job, const std::string& problem, bool may_pass) {
-    const bool cancelled = job.progress.cancel;
+    const bool cancelled = job.progress.cancel.stop_requested();
     const std::string name = job.region->name;  // the region may go as soon as the state says failed
     {
         const std::scoped_lock lock(mutex_);

@@ -57,6 +57,7 @@ class Checkpointer {
     // False: one is running or waiting already.
     bool request(memory::Region& region);
     void cancel(uint32_t region_id);
+    void cancel_all();  // for the end: nothing is begun any more
     // Whether the region must not go now. After forget() it is as if it had never been heard of.
     bool busy(uint32_t region_id) const;
     void forget(uint32_t region_id);
@@ -70,8 +71,11 @@ class Checkpointer {
 
     struct Job {
         memory::Region* region = nullptr;
-        std::unique_ptr<baseline::BaselineWriter> writer;  // the thread's while running; null: not opened yet
+        explicit Job(baseline::ObjectStore& under) : store(under, progress.cancel) {}
+
         Progress progress;
+        JobStore store;
+        std::unique_ptr<baseline::BaselineWriter> writer;  // the thread's while running; null: not opened yet
         CheckpointStatus status;
         Clock::time_point begin{}, end{}, next_attempt{};
     };

@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstring>
 #include <mutex>
-#include <thread>
 
 #include "datapath/roce/crc32.h"
 
@@ -35,14 +34,17 @@ void fill_frame(memory::FramePool& frames, FrameIndex frame, const StoredPage& p
     meta.page_crc = page.crc;
 }
 
+void stop_if_cancelled(const Progress& progress) {
+    if (progress.cancel.stop_requested()) throw RestoreFailed("the restore was cancelled", {});
+}
+
 class Filling {
   public:
     Filling(const Memory& memory, memory::Region& region, Progress& progress)
         : memory_(memory), region_(region), progress_(progress) {}
 
     void put(const StoredPage& page) {
-        if (progress_.cancel.load(std::memory_order_relaxed))
-            throw RestoreFailed("the restore was cancelled", {});
+        stop_if_cancelled(progress_);
         if (page.page >= region_.page_count)
             throw RestoreFailed("the baseline has pages beyond the region's end", {});
         FrameIndex frame = memory::kNoFrame;
@@ -81,13 +83,16 @@ class Filling {
     std::atomic<uint64_t> damaged_{0};
 };
 
-std::vector<Loss> load(const baseline::BaselineReader& reader, size_t segment, Filling& filling) {
+std::vector<Loss> load(const baseline::BaselineReader& reader, size_t segment, Filling& filling,
+                       const Progress& progress) {
     for (int attempt = 1;; ++attempt) {
+        stop_if_cancelled(progress);
         try {
             return reader.load(segment, [&](const StoredPage& page) { filling.put(page); });
         } catch (const StoreError& error) {
+            stop_if_cancelled(progress);  // that may be why
             if (error.kind() != ErrorKind::unavailable || attempt == kAttempts) throw;
-            std::this_thread::sleep_for(attempt * 200ms);
+            baseline::sleep_for(attempt * 200ms, progress.cancel.get_token());
         }
     }
 }
@@ -103,7 +108,7 @@ uint64_t restore_pages(const Memory& memory, memory::Region& region, const basel
     std::mutex mutex;
     // All of it is looked at even when a part is lost, so that everything that is lost can be named.
     tbb::parallel_for(size_t{0}, reader.segment_count(), [&](size_t segment) {
-        std::vector<Loss> lost = load(reader, segment, filling);
+        std::vector<Loss> lost = load(reader, segment, filling, progress);
         const std::scoped_lock lock(mutex);
         losses.insert(losses.end(), std::make_move_iterator(lost.begin()),
                       std::make_move_iterator(lost.end()));

@@ -21,7 +21,8 @@ struct RestoreFailed : std::runtime_error {
 
 // Fills an empty region, of the baseline's size and that nobody is connected to, with the reader's cut. Pages
 // of kind damaged are there and refused to readers. What was filled in is not dirty. Returns the damaged
-// pages' number. Throws RestoreFailed (also on `progress.cancel`) or StoreError; the region is part filled
+// pages' number. Throws RestoreFailed (also on `progress.cancel`, which is
+// noticed as in make_checkpoint()) or StoreError; the region is part filled
 // then, and of no use. Uses the calling thread's oneTBB arena.
 uint64_t restore_pages(const Memory& memory, memory::Region& region, const baseline::BaselineReader& reader,
                        Progress& progress);

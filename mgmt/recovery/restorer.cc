@@ -33,11 +33,10 @@ Restorer::Restorer(Memory memory, uint64_t writer_id, baseline::ObjectStore& sto
       control_(std::move(control)) {}
 
 Restorer::~Restorer() {
+    cancel_all();
     std::map<std::string, std::unique_ptr<Job>> jobs;
     {
         const std::scoped_lock lock(mutex_);
-        for (const auto& [name, job] : jobs_)
-            job->progress.cancel = true;
         jobs.swap(jobs_);
     }
     for (const auto& [name, job] : jobs)
@@ -58,7 +57,13 @@ bool Restorer::begin(const RestoreRequest& request) {
 void Restorer::cancel(const std::string& region) {
     const std::scoped_lock lock(mutex_);
     const auto job = jobs_.find(region);
-    if (job != jobs_.end()) job->second->progress.cancel = true;
+    if (job != jobs_.end()) job->second->progress.cancel.request_stop();
+}
+
+void Restorer::cancel_all() {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& [name, job] : jobs_)
+        job->progress.cancel.request_stop();
 }
 
 RestoreStatus Restorer::status_of(const Job& job) const {
@@ -87,24 +92,26 @@ std::optional<RestoreStatus> Restorer::status(const std::string& region) const {
 }
 
 void Restorer::run(Job& job) {
+    JobStore store(store_, job.progress.cancel);
     try {
-        const baseline::BaselineReader reader(store_, job.request.region, job.request.manifest_number);
+        const baseline::BaselineReader reader(store, job.request.region, job.request.manifest_number);
         job.progress.cut_number = reader.manifest().cut_number;
         job.progress.cut_time_us = reader.manifest().cut_time_us;
-        fill(job, reader);
+        fill(job, store, reader);
     } catch (const RestoreFailed& failed) {
         finish(job, State::failed, failed.what(), failed.losses);
     } catch (const std::exception& error) {
-        finish(job, State::failed, error.what());
+        finish(job, State::failed,
+               job.progress.cancel.stop_requested() ? "the restore was cancelled" : error.what());
     }
 }
 
-void Restorer::fill(Job& job, const baseline::BaselineReader& reader) {
+void Restorer::fill(Job& job, baseline::ObjectStore& store, const baseline::BaselineReader& reader) {
     memory::Region& region = control_.make_region(job.request, reader.manifest());
     uint64_t damaged = 0;
     try {
         damaged = workers_.run([&] { return restore_pages(memory_, region, reader, job.progress); });
-        control_.complete(region, claim(region, reader.manifest()));
+        control_.complete(region, claim(store, region, reader.manifest()));
     } catch (...) {
         control_.drop(region);
         throw;
@@ -126,7 +133,8 @@ void Restorer::fill(Job& job, const baseline::BaselineReader& reader) {
 // From here on whoever had the region before cannot commit any more. Unless the baseline's newest cut is what
 // was restored, all pages are dirty: the next checkpoint replaces whatever it holds. Returns the cut to go on
 // counting from.
-uint64_t Restorer::claim(memory::Region& region, const baseline::Manifest& restored) {
+uint64_t Restorer::claim(baseline::ObjectStore& store, memory::Region& region,
+                         const baseline::Manifest& restored) const {
     const baseline::RegionIdentity identity{.name = region.name,
                                             .uid = region.uid,
                                             .size_bytes = region.size_bytes,
@@ -137,7 +145,7 @@ uint64_t Restorer::claim(memory::Region& region, const baseline::Manifest& resto
             region.active().mark(page);
     };
     try {
-        const baseline::BaselineWriter writer(store_, identity);
+        const baseline::BaselineWriter writer(store, identity);
         const baseline::Manifest newest = writer.newest();
         const auto same = [](const baseline::SegmentRef& a, const baseline::SegmentRef& b) {
             return a.id == b.id;
@@ -151,7 +159,7 @@ uint64_t Restorer::claim(memory::Region& region, const baseline::Manifest& resto
         if (error.kind() != baseline::ErrorKind::damaged) throw;
     }
     // An older cut was restored because the newest cannot be read.
-    const baseline::BaselineWriter writer(store_, identity, baseline::WriterOptions{.start_over = true});
+    const baseline::BaselineWriter writer(store, identity, baseline::WriterOptions{.start_over = true});
     mark_all();
     return std::max(restored.cut_number, writer.newest().cut_number);
 }

@@ -57,6 +57,7 @@ class Restorer {
     // Any thread. False: that region is being restored already.
     bool begin(const RestoreRequest& request);
     void cancel(const std::string& region);
+    void cancel_all();                        // for the end
     std::vector<RestoreStatus> list() const;  // the newest of each region
     std::optional<RestoreStatus> status(const std::string& region) const;
 
@@ -69,8 +70,9 @@ class Restorer {
     };
 
     void run(Job& job);
-    void fill(Job& job, const baseline::BaselineReader& reader);
-    uint64_t claim(memory::Region& region, const baseline::Manifest& restored);
+    void fill(Job& job, baseline::ObjectStore& store, const baseline::BaselineReader& reader);
+    uint64_t claim(baseline::ObjectStore& store, memory::Region& region,
+                   const baseline::Manifest& restored) const;
     void finish(Job& job, RestoreStatus::State state, const std::string& text,
                 std::vector<baseline::Loss> losses = {});
     RestoreStatus status_of(const Job& job) const;

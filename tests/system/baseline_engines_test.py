@@ -6,8 +6,10 @@ checkpoints ride through servers that are killed and come back; what an operator
 import hashlib
 import http.server
 import pathlib
+import signal
 import sys
 import threading
+import time
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -114,6 +116,36 @@ def checkpoints_ride_through_a_gateway_that_is_killed(t):
 def checkpoints_ride_through_an_osd_that_is_killed(t):
     ceph = t.shared.ceph
     rides_through(t, t.shared.rados(t.name, timeout=2), ceph.osd.kill, ceph.start_osd, 60)
+
+
+def stops(t, store, server):
+    """What waits for a server that hangs ends, with a timeout of an hour."""
+    running = ride(t, store, 100000)
+    running.wait_for("^cut 10$", 60)
+    server.signal(signal.SIGSTOP)
+    try:
+        t.wait_until(lambda: not progress(t, running), "the ride waits for the server")
+        running.signal(signal.SIGTERM)
+        running.wait_for("unavailable: .*given up", 60)
+        running.expect_exit(1)
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+def progress(t, running):
+    before = running.text()
+    time.sleep(1)
+    return running.text() != before
+
+
+@suite.case
+def a_gateway_that_hangs_is_given_up(t):
+    stops(t, t.shared.s3(t.name, timeout=3600), t.shared.ceph.gateway)
+
+
+@suite.case
+def an_osd_that_hangs_is_given_up(t):
+    stops(t, t.shared.rados(t.name, timeout=3600), t.shared.ceph.osd)
 
 
 @suite.case

@@ -231,7 +231,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_finished_leaves_everything_dirty) {
     const uint64_t dirty = b.region.active().count();
     {
         recovery::Progress progress;
-        progress.cancel = true;
+        progress.cancel.request_stop();
         BOOST_CHECK_THROW(make_checkpoint(b.memory, b.region, writer, 0, progress), CheckpointGivenUp);
     }
     for (const int calls : {0, 1, 3}) {

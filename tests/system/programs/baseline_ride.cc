@@ -5,8 +5,11 @@
 //
 //   baseline_ride STORE CUTS [AGE]
 //
-// AGE: seconds after which the unfinished uploads of others are removed.
+// AGE: seconds after which the unfinished uploads of others are removed. SIGTERM stops the store.
+#include <pthread.h>
+
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -17,8 +20,8 @@
 #include "datapath/roce/crc32.h"
 #include "mgmt/baseline/baseline_reader.h"
 #include "mgmt/baseline/baseline_writer.h"
+#include "mgmt/baseline/deferred_store.h"
 #include "mgmt/baseline/segment.h"
-#include "mgmt/baseline/store_url.h"
 
 using namespace lagan::baseline;
 using namespace std::chrono_literals;
@@ -42,13 +45,15 @@ void fill(std::byte* to, uint64_t page, uint64_t cut) {
     }
 }
 
+std::stop_source terminated;
+
 template <typename Action>
 auto insist(const Action& action) {
     for (;;) {
         try {
             return action();
         } catch (const StoreError& error) {
-            if (error.kind() != ErrorKind::unavailable) throw;
+            if (error.kind() != ErrorKind::unavailable || terminated.stop_requested()) throw;
             std::printf("waiting: %s\n", error.what());
             std::fflush(stdout);
             std::this_thread::sleep_for(50ms);
@@ -93,14 +98,25 @@ bool restored(ObjectStore& store, uint64_t cut) {
 int main(int argc, char** argv) try {
     if (argc != 3 && argc != 4) return std::fprintf(stderr, "baseline_ride STORE CUTS [AGE]\n"), 2;
     const uint64_t cuts = std::stoull(argv[2]);
-    const std::unique_ptr<ObjectStore> store = open_store(std::string(argv[1]));
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // in the threads of librados as well
+    DeferredStore store(parse_store_url(argv[1]));
+    std::jthread([&store, signals] {
+        int signal = 0;
+        sigwait(&signals, &signal);
+        terminated.request_stop();
+        store.stop();
+    }).detach();
+    store.open();
     WriterOptions options;
     if (argc == 4) options.unfinished_age = std::chrono::seconds(std::stoull(argv[3]));
     const RegionIdentity region{"ride", 1, kPages * kPageBytes, 1, 2};
-    const auto writer = insist([&] { return std::make_unique<BaselineWriter>(*store, region, options); });
+    const auto writer = insist([&] { return std::make_unique<BaselineWriter>(store, region, options); });
     for (uint64_t cut = writer->newest().cut_number + 1; cut <= cuts; ++cut) {
         checkpoint(*writer, cut);
-        if (cut % 10 == 0 && !insist([&] { return restored(*store, cut); })) {
+        if (cut % 10 == 0 && !insist([&] { return restored(store, cut); })) {
             std::printf("cut %lu is not what was stored\n", cut);
             return 1;
         }
