@@ -123,11 +123,11 @@ inline void drop_reference(memory::FramePool& pool, memory::FrameIndex frame) {
     if (rte_mbuf_ext_refcnt_update(&info, -1) == 0) info.free_cb(pool.data(frame) + 17, info.fcb_opaque);
 }
 
-// LAGAN_SEED replays a run.
+// LAGAN_TEST_SEED replays a run.
 inline uint64_t seed() {
-    const char* given = std::getenv("LAGAN_SEED");
+    const char* given = std::getenv("LAGAN_TEST_SEED");
     const uint64_t value = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
-    BOOST_TEST_MESSAGE("LAGAN_SEED=" << value);
+    BOOST_TEST_MESSAGE("LAGAN_TEST_SEED=" << value);
     return value;
 }
 
