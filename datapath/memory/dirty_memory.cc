@@ -9,7 +9,7 @@ namespace lagan::memory {
 
 static_assert(std::endian::native == std::endian::little, "peers read this memory as little-endian");
 static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(std::atomic<uint64_t>) == 8);
-static_assert(sizeof(DirtyMemoryHeader) == 112 && sizeof(DirtyMemoryHeader) <= kPageBytes);
+static_assert(sizeof(DirtyMemoryHeader) == 120 && sizeof(DirtyMemoryHeader) <= kPageBytes);
 
 namespace {
 

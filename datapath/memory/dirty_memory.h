@@ -36,6 +36,7 @@ struct DirtyMemoryHeader {
     } lists[2];
     uint64_t present_offset;
     uint64_t region_uid;
+    std::atomic<uint64_t> heartbeat;  // counted up several times a second while somebody manages the region
 };
 
 class DirtyMemory {
@@ -65,6 +66,9 @@ class DirtyMemory {
     void set_durable(uint64_t cut) { header().durable_cut.store(cut, std::memory_order_release); }
     uint64_t cut_number() const { return header().cut_number.load(std::memory_order_relaxed); }
     uint64_t durable_cut() const { return header().durable_cut.load(std::memory_order_relaxed); }
+
+    // Control thread.
+    void beat() { header().heartbeat.fetch_add(1, std::memory_order_relaxed); }
 
     std::span<std::byte> memory() const { return memory_; }  // for the flat memory region
 
