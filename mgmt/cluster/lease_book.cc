@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mgmt/cluster/lease_book.h"
+
+#include <algorithm>
+
+namespace lagan::cluster {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int kDriftPerMille = 1;  // that two machines' clocks may run apart
+constexpr auto kRounding = 1ms;    // the node's clock is told in whole milliseconds
+
+}  // namespace
+
+LeaseBook::LeaseBook(std::chrono::milliseconds ttl) : ttl_(ttl) {}
+
+Clock::duration LeaseBook::with_drift(std::chrono::milliseconds ttl) const {
+    return ttl + Clock::duration(ttl) * kDriftPerMille / 1000 + kRounding;
+}
+
+void LeaseBook::lead(Clock::time_point asked, std::chrono::milliseconds leader_ttl, Clock::time_point now,
+                     std::chrono::milliseconds their_ttl) {
+    const std::lock_guard lock(mutex_);
+    if (!leads_locked(now)) predecessors_until_ = now + with_drift(std::max(their_ttl, ttl_));
+    leader_until_ = asked + leader_ttl;
+}
+
+void LeaseBook::follow() {
+    const std::lock_guard lock(mutex_);
+    leader_until_ = {};
+}
+
+bool LeaseBook::leads(Clock::time_point now) const {
+    const std::lock_guard lock(mutex_);
+    return leads_locked(now);
+}
+
+bool LeaseBook::settled(Clock::time_point now) const {
+    const std::lock_guard lock(mutex_);
+    return leads_locked(now) && now >= predecessors_until_;
+}
+
+void LeaseBook::heard(const std::string& node, const std::string& instance, uint64_t node_ms,
+                      Clock::time_point now) {
+    const std::lock_guard lock(mutex_);
+    bases_[node] = {.instance = instance, .node_ms = node_ms, .heard = now};
+}
+
+void LeaseBook::forget(const std::string& node) {
+    const std::lock_guard lock(mutex_);
+    bases_.erase(node);
+}
+
+// The base was heard before `now`, while we lead at `now`: whatever happens to this thread before the
+// heartbeat leaves, no lease in it outlives our leadership by more than the ttl, which the next leader waits
+// for.
+LeaseBook::Heartbeat LeaseBook::next_heartbeat(const std::string& node, const std::vector<Copy>& copies,
+                                               Clock::time_point now) {
+    const std::lock_guard lock(mutex_);
+    const auto base = bases_.find(node);
+    if (base == bases_.end() || !leads_locked(now) || base->second.heard > now) return {};
+    Heartbeat heartbeat{
+        .instance = base->second.instance, .base_ms = base->second.node_ms, .ttl = ttl_, .copies = {}};
+    for (const Copy& copy : copies) {
+        if (withdrawn_.contains(copy)) continue;
+        Clock::time_point& until = until_[copy];
+        until = std::max(until, base->second.heard + with_drift(ttl_));
+        heartbeat.copies.push_back(copy);
+    }
+    return heartbeat;
+}
+
+void LeaseBook::withdraw(const Copy& copy) {
+    const std::lock_guard lock(mutex_);
+    withdrawn_.insert(copy);
+}
+
+void LeaseBook::allow(const Copy& copy) {
+    const std::lock_guard lock(mutex_);
+    withdrawn_.erase(copy);
+}
+
+bool LeaseBook::surely_over(const Copy& copy, Clock::time_point now) const {
+    const std::lock_guard lock(mutex_);
+    if (!leads_locked(now) || now < predecessors_until_ || !withdrawn_.contains(copy)) return false;
+    const auto until = until_.find(copy);
+    return until == until_.end() || now >= until->second;
+}
+
+}  // namespace lagan::cluster

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Nodes for the tests of the manager: what an appliance promises, on a clock of the test's own. Everything
+// that the manager does to the outside can be its last.
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "mgmt/cluster/controller.h"
+#include "mgmt/cluster/directory.h"
+
+namespace lagan::test {
+
+using namespace lagan::cluster;
+using namespace std::chrono_literals;
+
+struct ManagerDied {};
+
+// Counts what the manager does, and ends it at one of these.
+struct Fate {
+    int calls = 0;
+    int dies_at = -1;    // at this call
+    bool after = false;  // when it was carried out
+
+    template <typename Work>
+    auto pass(Work&& work) {
+        const bool last = ++calls == dies_at;
+        if (last && !after) throw ManagerDied{};
+        if constexpr (std::is_void_v<decltype(work())>) {
+            work();
+            if (last) throw ManagerDied{};
+        } else {
+            auto result = work();
+            if (last) throw ManagerDied{};
+            return result;
+        }
+    }
+};
+
+class FatefulDirectory final : public Directory {
+  public:
+    FatefulDirectory(Directory& directory, Fate& fate) : directory_(directory), fate_(fate) {}
+    std::optional<Entry> get(const std::string& key) override { return directory_.get(key); }
+    std::vector<Entry> list(const std::string& prefix, const std::string& after, uint64_t limit) override {
+        return directory_.list(prefix, after, limit);
+    }
+    std::optional<uint64_t> put(const std::string& key, const nlohmann::json& value,
+                                uint64_t expected) override {
+        return fate_.pass([&] { return directory_.put(key, value, expected); });
+    }
+    bool remove(const std::string& key, uint64_t expected) override {
+        return fate_.pass([&] { return directory_.remove(key, expected); });
+    }
+    uint64_t revision() override { return directory_.revision(); }
+    bool campaign(const std::string& candidate, std::chrono::milliseconds ttl) override {
+        return directory_.campaign(candidate, ttl);
+    }
+    std::string leader() override { return directory_.leader(); }
+    void resign(const std::string& candidate) override { directory_.resign(candidate); }
+    std::string describe() const override { return directory_.describe(); }
+
+  private:
+    Directory& directory_;
+    Fate& fate_;
+};
+
+struct FakeCopy {
+    std::string uid;
+    uint64_t epoch = 1;
+    Clock::time_point lease_until{};
+    bool fenced = false;
+    int value = 0;  // the newest store that it has
+    // Of a reconstruction.
+    bool rebuilding = false;
+    std::string state = "done";
+    std::string source;  // the node; empty: the baseline alone
+    uint64_t source_epoch = 0;
+    int own_value = 0;        // stored here since
+    bool order_lost = false;  // its process was started again, and knows no source any more
+};
+
+struct FakeNode {
+    bool api = true;      // answers the manager
+    bool rdma = true;     // answers other nodes
+    bool clients = true;  // answers its clients
+    std::string mode = "serve";
+    int process = 1;
+    uint64_t unclaimed = 1 << 30;
+    std::map<std::string, FakeCopy> copies;
+
+    void kill() { api = rdma = clients = false; }
+    void cut_off() { api = rdma = false; }  // its clients still reach it
+    // The arena is as it was; nothing is served before there is a lease.
+    void restart(const std::string& as = "serve") {
+        api = rdma = clients = true;
+        mode = as;
+        ++process;
+        for (auto& [name, copy] : copies) {
+            copy.lease_until = {};
+            copy.order_lost = copy.rebuilding;
+        }
+    }
+};
+
+class FakeNodes final : public NodeClient {
+  public:
+    explicit FakeNodes(Fate& fate) : fate_(fate) {}
+
+    std::map<std::string, FakeNode> all;
+    Clock::time_point now{1h};
+    int baseline = 0;
+    bool slow = false;                      // no reconstruction comes to its end
+    std::function<void()> changed = [] {};  // after everything that happens
+
+    HeartbeatReply heartbeat(const NodeRecord& record, const LeaseBook::Heartbeat& heartbeat) override {
+        FakeNode& node = reach(record.name);
+        for (const Copy& wanted : heartbeat.copies) {
+            const auto copy = node.copies.find(wanted.region);
+            if (copy == node.copies.end() || copy->second.epoch != wanted.epoch || copy->second.fenced ||
+                heartbeat.instance != std::to_string(node.process) || node.mode != "serve")
+                continue;
+            copy->second.lease_until =
+                std::max(copy->second.lease_until,
+                         Clock::time_point(std::chrono::milliseconds(heartbeat.base_ms)) + heartbeat.ttl);
+        }
+        changed();
+        HeartbeatReply reply{
+            .instance = std::to_string(node.process),
+            .now_ms = static_cast<uint64_t>(
+                std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count()),
+            .mode = node.mode,
+            .unclaimed_bytes = node.unclaimed};
+        for (const auto& [name, copy] : node.copies)
+            reply.regions.push_back({.name = name,
+                                     .uid = copy.uid,
+                                     .epoch = copy.epoch,
+                                     .state = copy.rebuilding ? "rebuilding" : "ready",
+                                     .lease = copy.fenced              ? "fenced"
+                                              : copy.lease_until > now ? "valid"
+                                                                       : "expired"});
+        return reply;
+    }
+    nlohmann::json status(const NodeRecord&) override { return {}; }
+    nlohmann::json region(const NodeRecord& record, const std::string& name) override {
+        FakeNode& node = reach(record.name);
+        const auto copy = node.copies.find(name);
+        if (copy == node.copies.end()) throw NodeError(404, "no such region");
+        return {{"uid", copy->second.uid},
+                {"epoch", copy->second.epoch},
+                {"size_bytes", 4096},
+                {"reserve_bytes", 4096}};
+    }
+    nlohmann::json create_region(const NodeRecord& record, const RegionRecord& region) override {
+        return fate_.pass([&] {
+            reach(record.name).copies[region.name] = {.uid = "uid-" + region.name};
+            return nlohmann::json();
+        });
+    }
+    void delete_region(const NodeRecord& record, const std::string& name, uint64_t epoch) override {
+        fate_.pass([&] {
+            FakeNode& node = reach(record.name);
+            const auto copy = node.copies.find(name);
+            if (copy != node.copies.end() && copy->second.epoch == epoch) node.copies.erase(copy);
+            changed();
+        });
+    }
+    IssuedGrant grant(const NodeRecord& record, const std::string& region, const std::string& role,
+                      uint64_t) override {
+        return fate_.pass([&] {
+            const FakeNode& node = reach(record.name);
+            if (!node.copies.contains(region)) throw NodeError(404, "no such region");
+            return IssuedGrant{.grant = role + " of " + region + " at " + record.name, .expires = 1};
+        });
+    }
+    void order_rebuild(const NodeRecord& record, const RebuildOrder& order) override {
+        fate_.pass([&] {
+            FakeNode& node = reach(record.name);
+            const auto old = node.copies.find(order.region);
+            if (old != node.copies.end() && old->second.epoch == order.epoch) {
+                old->second.order_lost = false;
+                return;
+            }
+            if (old != node.copies.end()) throw NodeError(409, "it has the region already");
+            if (node.unclaimed < order.size_bytes) throw NodeError(507, "no room");
+            node.copies[order.region] = {.uid = order.uid,
+                                         .epoch = order.epoch,
+                                         .rebuilding = true,
+                                         .state = order.source ? "fencing" : "rebuilding",
+                                         .source = order.source ? order.source->address : "",
+                                         .source_epoch = order.source ? order.source->epoch : 0};
+            changed();
+        });
+    }
+    std::optional<RebuildStatus> rebuild(const NodeRecord& record, const std::string& region) override {
+        FakeNode& node = reach(record.name);
+        const auto found = node.copies.find(region);
+        if (found == node.copies.end() || found->second.order_lost) return std::nullopt;
+        FakeCopy& copy = found->second;
+        if (copy.rebuilding) go_on(region, copy);
+        changed();
+        return RebuildStatus{.state = copy.state,
+                             .epoch = copy.epoch,
+                             .cut_number = 7,
+                             .problem = copy.state == "source_lost" ? "the source is gone" : ""};
+    }
+    void drop_rebuild(const NodeRecord& record, const std::string& region) override {
+        fate_.pass([&] {
+            FakeNode& node = reach(record.name);
+            const auto copy = node.copies.find(region);
+            if (copy != node.copies.end() && copy->second.rebuilding) node.copies.erase(copy);
+            changed();
+        });
+    }
+    bool probe(const NodeRecord& by, const NodeRecord& source, const std::string&) override {
+        reach(by.name);
+        return all.at(source.name).rdma;
+    }
+    std::pair<unsigned, nlohmann::json> call(const NodeRecord&, const std::string&, const std::string&,
+                                             const nlohmann::json&) override {
+        return {404, {}};
+    }
+
+    bool serves(const FakeNode& node, const FakeCopy& copy) const {
+        return node.clients && node.mode == "serve" && !copy.fenced && copy.lease_until > now;
+    }
+
+  private:
+    FakeNode& reach(const std::string& name) {
+        FakeNode& node = all.at(name);
+        if (!node.api) throw NodeError(0, name + " does not answer");
+        return node;
+    }
+    // One step of a reconstruction.
+    void go_on(const std::string& region, FakeCopy& copy) {
+        if (copy.source.empty()) {
+            copy.value = std::max(copy.own_value, baseline);
+            copy.rebuilding = false;
+            copy.state = "done";
+            return;
+        }
+        FakeNode& node = all.at(copy.source);
+        const auto source = node.copies.find(region);
+        if (!node.rdma || source == node.copies.end() || source->second.epoch != copy.source_epoch) {
+            copy.state = "source_lost";
+            return;
+        }
+        if (copy.state == "fencing" || copy.state == "source_lost") {
+            source->second.fenced = true;
+            copy.state = "reading_lists";
+        } else if (copy.state == "reading_lists") {
+            copy.state = "rebuilding";
+        } else if (!slow) {
+            copy.value = std::max(copy.own_value, source->second.value);
+            copy.rebuilding = false;
+            copy.state = "done";
+        }
+    }
+
+    Fate& fate_;
+};
+
+}  // namespace lagan::test
