@@ -108,6 +108,8 @@ RegionStatus LocalNode::status_of(const memory::Region& region) {
             .uid = region.uid,
             .temporary = region.temporary,
             .restoring = region.restoring,
+            .rebuilding = region.rebuilding,
+            .pending_pages = region.pending.load(std::memory_order_relaxed),
             .epoch = region.epoch,
             .data_rkey = region.data_rkey,
             .dirty_rkey = region.dirty_rkey,

@@ -42,7 +42,10 @@ json to_json(const RegionStatus& region) {
             {"draining_pages", region.draining_pages},
             {"cut_number", region.cut_number},
             {"durable_cut", region.durable_cut},
-            {"state", region.restoring ? "restoring" : "ready"},
+            {"state", region.restoring    ? "restoring"
+                      : region.rebuilding ? "rebuilding"
+                                          : "ready"},
+            {"pending_pages", region.pending_pages},
             {"temporary", region.temporary},
             {"uid", fmt::format("{:016x}", region.uid)},
             {"epoch", region.epoch},

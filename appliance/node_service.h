@@ -39,6 +39,8 @@ struct RegionStatus {
     uint64_t uid = 0;
     bool temporary = false;
     bool restoring = false;
+    bool rebuilding = false;
+    uint64_t pending_pages = 0;  // of a region that is being rebuilt: not here yet
     uint64_t epoch = 0;
     uint32_t data_rkey = 0;
     uint32_t dirty_rkey = 0;

@@ -79,7 +79,11 @@ memory::Region& Recovery::find(const std::string& name) {
 }
 
 void Recovery::start_checkpoint(const std::string& region) {
-    if (!checkpointer_->request(find(region)))
+    memory::Region& found = find(region);
+    if (found.rebuilding)
+        throw ServiceError(Kind::busy,
+                           fmt::format("region {} is being rebuilt here: it is not whole yet", region));
+    if (!checkpointer_->request(found))
         throw ServiceError(Kind::exists,
                            fmt::format("a checkpoint of region {} is under way already", region));
 }

@@ -203,6 +203,12 @@ static bool reads_come_first(const Responder& r, const Message& message) {
     return r.replies_due() && static_cast<int32_t>(message.replies_before - r.reply_head) > 0;
 }
 
+bool capsules_can_go_on(Qp& qp) {
+    Responder& r = qp.responder;
+    if (r.received.empty() || qp.state != QpState::ready) return false;
+    return !r.parked || !reads_come_first(r, r.received.at(r.received.head));
+}
+
 bool serve_capsules(Engine& engine, Qp& qp, uint32_t budget) {
     MessageRing& ring = qp.responder.received;
     bool progress = false;

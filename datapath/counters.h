@@ -29,7 +29,7 @@ namespace lagan {
     X(duplicates, "duplicate requests seen")                               \
     X(acks, "ACKs sent")                                                   \
     X(sequence_naks, "NAKs sent for a PSN ahead of the expected one")      \
-    X(rnr_naks, "RNR NAKs sent: no room for another message")              \
+    X(rnr_naks, "RNR NAKs sent: no room, or a page not here")              \
     X(requests, "requests posted by our requester")                        \
     X(retransmits, "times a requester went back to an earlier PSN")        \
     X(timeouts, "acknowledgement timers that ran out")                     \

@@ -84,6 +84,7 @@ Engine::Engine(const Shared& shared_state, const EngineOptions& engine_options)
     active.reserve(options.max_qps);
     timed.reserve(options.max_qps);
     pullers.reserve(options.max_qps);
+    parked.reserve(options.max_qps);
     headers.init(make_pool("header", options, options.header_mbufs, kHeaderRoom));
     segments.init(make_pool("segment", options, options.header_mbufs, 0));
     tails.init(make_pool("tail", options, options.header_mbufs, kTailRoom));
@@ -232,6 +233,7 @@ void Engine::carry_out(const QpOrder& order) {
 void Engine::let_go(Qp& qp) {
     if (qp.active) std::erase(active, &qp);
     if (qp.timed) std::erase(timed, &qp);
+    if (qp.parked) std::erase(parked, &qp);
     roce::fail_requests(*this, qp, roce::WorkStatus::flushed);
     if (shared.frames != nullptr) roce::drop_page_builder(*this, qp);
     if (qp.puller != nullptr) {

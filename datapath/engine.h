@@ -154,6 +154,8 @@ class Engine {
     std::vector<Qp*> timed;  // QPs whose timer may be armed
     std::vector<Puller*> pullers;
     uint32_t timed_cursor = 0;
+    std::vector<Qp*> parked;  // QPs with a READ whose pages are not here yet
+    uint32_t parked_cursor = 0;
     uint64_t now_tsc = 0;     // at the start of this iteration
     uint64_t tsc_per_us = 0;  // constant
     uint32_t active_cursor = 0;
@@ -183,6 +185,12 @@ class Engine {
         if (qp.timed) return;
         qp.timed = true;
         timed.push_back(&qp);
+    }
+    void park(Qp& qp) {
+        qp.responder.parked = true;
+        if (qp.parked) return;
+        qp.parked = true;
+        parked.push_back(&qp);
     }
     void punt(rte_mbuf* packet);
     // A page has been poisoned.

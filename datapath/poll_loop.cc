@@ -17,6 +17,7 @@ uint32_t poll_once(Engine& engine) {
     uint32_t work = receive_ports(engine);
     work += receive_handovers(engine);
     work += serve_pullers(engine);
+    if (!engine.parked.empty()) wake_parked(engine);
     work += serve_active(engine);
     work += engine.serve_control();
     check_all_timers(engine);

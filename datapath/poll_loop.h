@@ -22,6 +22,7 @@ uint32_t receive_ports(Engine& engine);
 uint32_t receive_handovers(Engine& engine);
 uint32_t serve_active(Engine& engine);
 uint32_t serve_pullers(Engine& engine);
+void wake_parked(Engine& engine);
 void check_all_timers(Engine& engine);
 
 }  // namespace lagan

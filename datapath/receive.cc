@@ -95,9 +95,9 @@ class Lookahead {
         memory::FramePool& frames = *engine_.shared.frames;
         frames.prefetch_free(writes_);
         for (uint32_t i = 0; i < count_; i++) {
-            const memory::Pte pte = wanted_[i].entry->load(std::memory_order_relaxed);
-            if (pte == memory::kAbsent) continue;
-            const memory::FrameIndex frame = memory::pte_frame(pte);
+            const memory::FrameIndex frame =
+                memory::pte_frame(wanted_[i].entry->load(std::memory_order_relaxed));
+            if (frame == memory::kNoFrame) continue;
             rte_prefetch0(wanted_[i].bytes
                               ? static_cast<void*>(frames.data(frame) + wanted_[i].va % memory::kPageBytes)
                               : &frames.meta(frame));

@@ -17,6 +17,7 @@ inline constexpr uint32_t kReadSlice = 16;  // response packets per turn: a long
 inline constexpr uint32_t kRequestSlice = 32;   // request packets per turn
 inline constexpr uint32_t kCapsuleSlice = 512;  // pages per turn
 inline constexpr uint32_t kTimersPerPoll = 64;
+inline constexpr uint32_t kWakesPerPoll = 16;
 
 static bool answers_capsules(const Engine& engine, const Qp& qp) {
     return engine.options.serve_capsules && qp.serves_capsules;
@@ -32,8 +33,9 @@ static uint32_t take_turn(Engine& engine, Qp& qp) {
 
 static bool has_more(Engine& engine, Qp& qp) {
     const Responder& r = qp.responder;
-    if (r.replies_due() || r.ack_due || r.nak_due != 0) return true;
-    if (answers_capsules(engine, qp) && qp.state == QpState::ready && !r.received.empty()) return true;
+    // Behind a READ that waits for its pages everything that has to be answered in order waits as well.
+    if (!r.parked && (r.replies_due() || r.ack_due || r.nak_due != 0)) return true;
+    if (answers_capsules(engine, qp) && capsules_can_go_on(qp)) return true;
     return roce::can_send(qp);
 }
 
@@ -63,6 +65,25 @@ uint32_t serve_pullers(Engine& engine) {
     for (size_t i = engine.pullers.size(); i-- > 0;)  // backwards: one that ends takes itself out
         work += engine.pullers[i]->serve(engine);
     return work;
+}
+
+// Of all QPs with a READ that waits for pages a few get a turn, so that there may be any number of them. The
+// others go on as they would without.
+void wake_parked(Engine& engine) {
+    uint32_t wakes = std::min<uint32_t>(static_cast<uint32_t>(engine.parked.size()), kWakesPerPoll);
+    for (; wakes != 0; wakes--) {
+        if (engine.parked_cursor >= engine.parked.size()) engine.parked_cursor = 0;
+        Qp& qp = *engine.parked[engine.parked_cursor];
+        if (qp.responder.parked) {
+            engine.parked_cursor++;
+            engine.activate(qp);
+        } else {  // it has gone on
+            qp.parked = false;
+            engine.parked[engine.parked_cursor] = engine.parked.back();
+            engine.parked.pop_back();
+            if (engine.parked.empty()) return;
+        }
+    }
 }
 
 void check_all_timers(Engine& engine) {

@@ -39,7 +39,8 @@ struct Superblock {
 
 // Its presence makes a region exist: renamed into place last on creation, unlinked first on destruction.
 inline constexpr uint32_t kRecordTemporary = 1;
-inline constexpr uint32_t kRecordRestoring = 2;  // not whole yet: dropped at the next start
+inline constexpr uint32_t kRecordRestoring = 2;   // not whole yet: dropped at the next start
+inline constexpr uint32_t kRecordRebuilding = 4;  // not whole yet: entries may be pending
 
 struct RegionRecord {
     uint64_t magic;

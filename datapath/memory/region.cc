@@ -21,13 +21,19 @@ static void note_presence(Region& region, uint64_t page) {
     const uint64_t bit = 1ULL << (page % 64);
     bool present;
     do {
-        present = region.page_table[page].load() != kAbsent;
+        present = !is_empty(region.page_table[page].load());
         if (present) {
             word.fetch_or(bit);
         } else {
             word.fetch_and(~bit);
         }
-    } while (present != (region.page_table[page].load() != kAbsent));
+    } while (present == is_empty(region.page_table[page].load()));
+}
+
+// The entry has been replaced.
+static void note_settled(Region& region, Pte before) {
+    if (before == kPtePending) [[unlikely]]
+        region.pending.fetch_sub(1, std::memory_order_release);
 }
 
 // The entry is in no page table any more.
@@ -37,24 +43,30 @@ static void let_go(const Region& region, RetireQueue& retire, Pte entry) {
     if (pte_frame(entry) != kNoFrame) retire.retire(pte_frame(entry));
 }
 
-PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire, FrameBudget& budget,
-                           uint64_t page, FrameIndex frame, Pte& expected) {
-    const bool was_absent = expected == kAbsent;
-    if (was_absent && !budget.take(region)) return PublishResult::no_frames;
-
+// Owner and count of a filled frame: it may be published.
+static void sign_frame(const Region& region, FramePool& pool, uint64_t page, FrameIndex frame) {
     FrameMeta& meta = pool.meta(frame);
     meta.region_id = region.id;
     meta.page = static_cast<uint32_t>(page);
     pool.prepare_publication(frame);
+}
+
+PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire, FrameBudget& budget,
+                           uint64_t page, FrameIndex frame, Pte& expected) {
+    const bool was_empty = is_empty(expected);
+    if (was_empty && !budget.take(region)) return PublishResult::no_frames;
+
+    sign_frame(region, pool, page, frame);
     before_change(region, page);
 
     const Pte before = expected;
     if (!region.page_table[page].compare_exchange_strong(expected, make_pte(frame), std::memory_order_acq_rel,
                                                          std::memory_order_acquire)) {
-        if (was_absent) budget.give(region);
+        if (was_empty) budget.give(region);
         return PublishResult::changed;
     }
-    if (was_absent) {
+    if (was_empty) {
+        note_settled(region, before);
         note_presence(region, page);
     } else {
         let_go(region, retire, before);
@@ -62,24 +74,40 @@ PublishResult publish_page(Region& region, FramePool& pool, RetireQueue& retire,
     return PublishResult::published;
 }
 
-PublishResult install_page(Region& region, FramePool& pool, FrameBudget& budget, uint64_t page,
-                           FrameIndex frame) {
-    if (!budget.take(region)) return PublishResult::no_frames;
-    Pte entry = kPtePoisoned;
-    if (frame != kNoFrame) {
-        pool.meta(frame).region_id = region.id;
-        pool.meta(frame).page = static_cast<uint32_t>(page);
-        pool.prepare_publication(frame);
-        entry = make_pte(frame);
+// An empty page becomes what `content` says. Without marks.
+static PublishResult fill_page(Region& region, FramePool& pool, FrameBudget& budget, uint64_t page,
+                               const Settlement& content, Pte expected) {
+    const bool takes = content.kind != Settlement::Kind::absent;
+    if (takes && !budget.take(region)) return PublishResult::no_frames;
+    Pte entry = content.kind == Settlement::Kind::damaged ? kPtePoisoned : kAbsent;
+    if (content.kind == Settlement::Kind::frame) {
+        sign_frame(region, pool, page, content.frame);
+        entry = make_pte(content.frame);
     }
-    Pte expected = kAbsent;
+    // Before a store may take it back.
+    if (entry == kPtePoisoned) region.damaged.fetch_add(1, std::memory_order_relaxed);
+    const Pte before = expected;
     if (!region.page_table[page].compare_exchange_strong(expected, entry, std::memory_order_acq_rel)) {
-        budget.give(region);
+        if (entry == kPtePoisoned) region.damaged.fetch_sub(1, std::memory_order_relaxed);
+        if (takes) budget.give(region);
         return PublishResult::changed;
     }
-    if (frame == kNoFrame) region.damaged.fetch_add(1, std::memory_order_relaxed);
-    note_presence(region, page);
+    note_settled(region, before);
+    if (takes) note_presence(region, page);
     return PublishResult::published;
+}
+
+PublishResult install_page(Region& region, FramePool& pool, FrameBudget& budget, uint64_t page,
+                           FrameIndex frame) {
+    const auto kind = frame == kNoFrame ? Settlement::Kind::damaged : Settlement::Kind::frame;
+    return fill_page(region, pool, budget, page, {kind, frame}, kAbsent);
+}
+
+PublishResult settle_page(Region& region, FramePool& pool, FrameBudget& budget, uint64_t page,
+                          const Settlement& content, bool dirty) {
+    if (region.page_table[page].load(std::memory_order_acquire) != kPtePending) return PublishResult::changed;
+    if (dirty) region.active().mark(page);
+    return fill_page(region, pool, budget, page, content, kPtePending);
 }
 
 bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64_t page) {
@@ -90,6 +118,10 @@ bool clear_page(Region& region, RetireQueue& retire, FrameBudget& budget, uint64
         before_change(region, page);
     } while (!entry.compare_exchange_strong(before, kAbsent, std::memory_order_acq_rel,
                                             std::memory_order_acquire));
+    if (before == kPtePending) {  // not present, and counted nowhere
+        note_settled(region, before);
+        return false;
+    }
     note_presence(region, page);
     let_go(region, retire, before);
     budget.give(region);

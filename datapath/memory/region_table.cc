@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <utility>
 
 #include "datapath/memory/arena_directory.h"
 #include "datapath/memory/arena_layout.h"
@@ -25,6 +26,7 @@ struct RegionTable::Entry : Region {
     std::unique_ptr<std::atomic<Pte>[]> page_table_copy;  // in place of the file, in an arena opened to look
     MappedFile dirty_file;
     std::unique_ptr<DirtyMemory> lists;
+    std::unique_ptr<WantedPages> wanted_pages;
     std::unique_ptr<Cut> cut;  // while a checkpoint runs
     // What Region::phase points to, in turn: one of them is constant while lcores see it.
     std::array<Phase, 2> phases{};
@@ -85,7 +87,14 @@ uint64_t reserve_pages_of(uint64_t page_count, uint64_t reserve_bytes, bool over
     return page_count;
 }
 
-void write_record(const Region& region, const fs::path& path, uint32_t flags) {
+uint32_t record_flags(const Region& region) {
+    return (region.temporary ? kRecordTemporary : 0) | (region.restoring ? kRecordRestoring : 0) |
+           (region.rebuilding ? kRecordRebuilding : 0);
+}
+
+}  // namespace
+
+void RegionTable::write_record(const Region& region) const {
     RegionRecord record{};
     record.magic = kRecordMagic;
     record.version = kArenaVersion;
@@ -96,16 +105,15 @@ void write_record(const Region& region, const fs::path& path, uint32_t flags) {
     record.data_rkey = region.data_rkey;
     record.dirty_rkey = region.dirty_rkey;
     record.uid = region.uid;
-    record.flags = flags;
+    record.flags = record_flags(region);
     std::memcpy(record.name, region.name.data(), region.name.size());
     record.crc = layout_crc(record);
+    const fs::path path = arena_.directory() / region_file(region.id, kRecord);
     const fs::path path_new = path.string() + kNewSuffix;
     // Through a mapping, because hugetlbfs has no write(2).
     std::memcpy(MappedFile(path_new, sizeof(record)).bytes().data(), &record, sizeof(record));
     fs::rename(path_new, path);
 }
-
-}  // namespace
 
 RegionTable::RegionTable(Arena& arena, FramePool& pool, RkeyTable& rkeys, rte_rcu_qsbr* rcu,
                          uint64_t slack_frames, uint64_t cut_frames, RcuReaders readers)
@@ -156,15 +164,16 @@ std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(const Spec& spec, ui
     region.epoch = spec.epoch;
     region.temporary = spec.temporary;
     region.restoring = spec.restoring;
+    region.rebuilding = spec.rebuilding;
     region.name = spec.name;
     try {
         entry->page_table_file =
             MappedFile(arena_.directory() / region_file(region.id, kPages), page_count * sizeof(Pte));
         entry->dirty_file = MappedFile(arena_.directory() / region_file(region.id, kDirty),
                                        DirtyMemory::bytes_needed(page_count));
+        if (region.rebuilding) make_pending(*entry);
         connect_memory(*entry);
-        write_record(region, arena_.directory() / region_file(region.id, kRecord),
-                     (region.temporary ? kRecordTemporary : 0) | (region.restoring ? kRecordRestoring : 0));
+        write_record(region);
     } catch (...) {
         remove_files(region);
         remove_rkeys(region);
@@ -174,10 +183,27 @@ std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(const Spec& spec, ui
 }
 
 void RegionTable::complete(Region& region, uint64_t cut) {
+    if (region.pending.load(std::memory_order_acquire) != 0)
+        throw std::logic_error("region " + region.name + ": " + std::to_string(region.pending) +
+                               " pages are not here yet");
     region.dirty->continue_from(cut);
-    write_record(region, arena_.directory() / region_file(region.id, kRecord),
-                 region.temporary ? kRecordTemporary : 0);
-    region.restoring = false;
+    const bool restoring = std::exchange(region.restoring, false);
+    const bool rebuilding = std::exchange(region.rebuilding, false);
+    try {
+        write_record(region);
+    } catch (...) {
+        region.restoring = restoring;
+        region.rebuilding = rebuilding;
+        throw;
+    }
+}
+
+// Nobody sees the region yet.
+void RegionTable::make_pending(Entry& entry) {
+    auto* entries = reinterpret_cast<std::atomic<Pte>*>(entry.page_table_file.bytes().data());
+    for (uint64_t page = 0; page < entry.page_count; ++page)
+        entries[page].store(kPtePending, std::memory_order_relaxed);
+    entry.pending = entry.page_count;
 }
 
 // From files and numbers to what lcores use. R_Keys that are not known yet are chosen.
@@ -190,6 +216,8 @@ void RegionTable::connect_memory(Entry& entry) {
         entry.dirty_file.bytes(),
         DirtyMemory::Identity{region.id, region.uid, region.page_count, region.epoch});
     region.dirty = entry.lists.get();
+    if (region.rebuilding) entry.wanted_pages = std::make_unique<WantedPages>(region.page_count);
+    region.wanted = entry.wanted_pages.get();
     entry.show_phase(nullptr);
     const auto access = static_cast<uint8_t>(arena_.read_only() ? kAccessRead : kAccessRead | kAccessWrite);
     region.data_rkey = rkeys_.add({.kind = MemoryRegion::Kind::paged,
@@ -224,6 +252,8 @@ void RegionTable::adopt(std::vector<FoundRegion> found) {
         region.dirty_rkey = one.record.dirty_rkey;
         region.damaged = one.damaged_pages;
         region.temporary = (one.record.flags & kRecordTemporary) != 0;
+        region.rebuilding = (one.record.flags & kRecordRebuilding) != 0;
+        region.pending = one.pending_pages;
         region.name = one.record.name;
         if (arena_.read_only()) {  // nothing will be stored: no frames are needed
             region.present = one.present_pages;
@@ -272,6 +302,8 @@ void RegionTable::destroy(Region& region) {
 
 Cut& RegionTable::begin_cut(Region& region, uint32_t frames_in_flight) {
     auto& entry = static_cast<Entry&>(region);
+    if (region.restoring || region.rebuilding || region.pending != 0)
+        throw std::logic_error("region " + region.name + " is not whole yet: there is nothing to cut");
     // What is active now will drain.
     entry.cut =
         std::make_unique<Cut>(pool_, budget_, entry.lists->active(), region.page_count, frames_in_flight);
@@ -318,7 +350,7 @@ void RegionTable::free_frames(Region& region) {
     for (uint64_t page = 0; page < region.page_count && region.present.load(std::memory_order_relaxed) != 0;
          ++page) {
         const Pte entry = region.page_table[page].exchange(kAbsent, std::memory_order_acq_rel);
-        if (entry == kAbsent) continue;
+        if (is_empty(entry)) continue;
         if (pte_frame(entry) != kNoFrame) pool_.drop_publication(pte_frame(entry));
         budget_.give(region);
     }

@@ -61,6 +61,9 @@ class RegionTable {
         // For a region that is made from its baseline: who it was. Until complete() it is dropped at a
         // restart.
         bool restoring = false;
+        // For a region that is fetched from elsewhere while clients use it: all its pages are pending. Stays
+        // so over a restart until complete().
+        bool rebuilding = false;
         uint64_t uid = 0;  // 0: a new one
         uint64_t epoch = 1;
     };
@@ -75,7 +78,8 @@ class RegionTable {
                        .reserve_bytes = reserve_bytes,
                        .overcommit = overcommit});
     }
-    // The region is whole, as of this cut. Throws std::system_error if that cannot be written down.
+    // The region is whole, as of this cut; of a rebuilt one no page is pending any more, and its rebuilder
+    // has ended. Throws std::system_error if that cannot be written down.
     void complete(Region& region, uint64_t cut);
     // Null when there is none.
     Region* find(std::string_view name);
@@ -92,7 +96,7 @@ class RegionTable {
     // A checkpoint's thread, one per region, while the region exists; not an online RCU reader. From
     // begin_cut() on, the drain list is what was dirty, and the Cut has its pages as they were: when this
     // returns, all lcores mark the other list. The drain list must be empty. Throws std::runtime_error when
-    // there is no memory.
+    // there is no memory, std::logic_error when the region is not whole.
     Cut& begin_cut(Region& region, uint32_t frames_in_flight);
     // The cut goes. Durable: its pages are in the baseline, and clean if nothing has changed them since. Else
     // they are dirty as before.
@@ -104,6 +108,8 @@ class RegionTable {
 
     std::unique_ptr<Entry> make_entry(const Spec& spec, uint64_t page_count, uint64_t reserve_pages);
     void connect_memory(Entry& entry);
+    static void make_pending(Entry& entry);
+    void write_record(const Region& region) const;
     void wait_for_readers(unsigned reader) const;
     void remove_rkeys(Region& region);
     void free_frames(Region& region);

@@ -77,10 +77,11 @@ class Walker {
           region_(region),
           table_(region.page_table()),
           present_(present),
+          may_be_pending_((region.record.flags & kRecordRebuilding) != 0),
           page_count_(region.record.size_bytes / kPageBytes) {}
 
     void walk(uint64_t first_word, uint64_t end_word) {
-        uint64_t pages = 0, damaged = 0;
+        uint64_t pages = 0, damaged = 0, pending = 0;
         for (uint64_t word = first_word; word < end_word; ++word) {
             uint64_t bits = 0;
             const uint64_t end = std::min(page_count_, word * 64 + 64);
@@ -88,6 +89,10 @@ class Walker {
                 prefetch(page + kPrefetchAhead);
                 const Pte entry = table_[page].load(std::memory_order_relaxed);
                 if (entry == kAbsent) continue;
+                if (entry == kPtePending && may_be_pending_) {
+                    ++pending;
+                    continue;
+                }
                 bits |= 1ULL << (page % 64);
                 ++pages;
                 const bool good = claim(entry, page);
@@ -98,6 +103,7 @@ class Walker {
                 present_[word].store(bits, std::memory_order_relaxed);
         }
         std::atomic_ref(region_.present_pages).fetch_add(pages, std::memory_order_relaxed);
+        std::atomic_ref(region_.pending_pages).fetch_add(pending, std::memory_order_relaxed);
         std::atomic_ref(region_.damaged_pages).fetch_add(damaged, std::memory_order_relaxed);
     }
 
@@ -123,6 +129,7 @@ class Walker {
     FoundRegion& region_;
     std::atomic<Pte>* table_;
     std::atomic<uint64_t>* present_;
+    bool may_be_pending_;
     uint64_t page_count_;
 };
 
@@ -199,6 +206,8 @@ FoundRegions walk_regions(Arena& arena) {
         done(arena, found, [&] {
             FoundRegion region = open_region(arena, id);
             if ((region.record.flags & kRecordRestoring) != 0) return give_up(arena, region.record, found);
+            if ((region.record.flags & kRecordRebuilding) != 0 && arena.read_only())
+                damaged(id, "its rebuilding here had not ended; rebuild it from where it came from");
             check_unique(opened, region.record);
             opened.push_back(std::move(region));
         });

@@ -22,6 +22,7 @@ struct FoundRegion {
     MappedFile dirty_file;
     uint64_t present_pages = 0;
     uint64_t damaged_pages = 0;  // of these; their entries are poisoned, by now or already
+    uint64_t pending_pages = 0;  // of a region that is being rebuilt: not here yet
 
     std::atomic<Pte>* page_table() const {
         return page_table_copy ? page_table_copy.get()

@@ -31,6 +31,13 @@ void send_nak(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn) {
     engine.activate(qp);
 }
 
+void not_ready(Engine& engine, Qp& qp, uint8_t timer, uint32_t psn) {
+    engine.counters.rnr_naks++;
+    // What follows this request is ahead of sequence: no NAK 0x60 may cut the wait short.
+    qp.responder.nak_sent = true;
+    send_nak(engine, qp, static_cast<uint8_t>(kRnrNak | timer), psn);
+}
+
 void flush_acknowledgement(Engine& engine, Qp& qp) {
     Responder& r = qp.responder;
     if (r.replies_due() || tx_room(engine, qp) == 0) return;

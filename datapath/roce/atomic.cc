@@ -81,6 +81,8 @@ void accept_atomic(Engine& engine, Qp& qp, const Packet& packet) {
         // Other QPs' staged pages will retire a frame each when they are published.
         if (engine.retire()->room() < 1 + engine.staged_count)
             return engine.counters.drop(DropReason::retire_full);
+        if (memory::want_if_pending(*memory->region, va / kPageBytes)) [[unlikely]]
+            return not_ready(engine, qp, kPendingTimer, packet.psn);
         refusal = execute_paged(engine, qp, *memory->region, va, operation, found);
         if (refusal != Refusal::none) return refuse(engine, qp, refusal, packet.psn);
     }

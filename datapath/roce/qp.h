@@ -79,6 +79,7 @@ struct Responder {
     uint32_t write_remaining = 0;
     PageBuilder builder;
     bool has_staged_pages = false;  // in Engine::staged
+    bool parked = false;            // the READ at reply_head waits for pages that are not here yet
     // READs and atomics: [reply_head, reply_tail) are to be answered, from packet reply_cursor of the first
     // one on; the kMaxReadDepth before reply_tail are kept for duplicates. Indices run freely.
     uint32_t reply_head = 0;
@@ -161,6 +162,7 @@ struct Qp {
     QpState state = QpState::ready;
     bool active = false;          // in the engine's list of QPs with something to do
     bool timed = false;           // in the engine's list of QPs with a timer
+    bool parked = false;          // in the engine's list of QPs that are looked at again now and then
     bool serves_capsules = true;  // constant; false: we opened it, messages are answers to ours
     uint8_t rnr_timer = 12;
     uint8_t ip_header_bytes = 20;

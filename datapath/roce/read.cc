@@ -8,6 +8,7 @@
 namespace lagan::roce {
 
 inline constexpr uint32_t kMaxReadBytes = 1U << 31;  // IBA 9.7.4.1.1
+inline constexpr uint64_t kAskAhead = 32;            // pages that a READ that waits asks for at once
 
 void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
     const auto& reth = packet.extension<Reth>(packet.info->reth);
@@ -24,6 +25,23 @@ void accept_read(Engine& engine, Qp& qp, const Packet& packet) {
     read.length = length;
     read.va = reth.va;
     engine.counters.reads++;
+}
+
+// Nothing is answered behind an error.
+static bool fail_read(Engine& engine, Qp& qp, Refusal refusal, uint32_t psn) {
+    qp.responder.reply_head = qp.responder.reply_tail;
+    refuse(engine, qp, refusal, psn);
+    return false;
+}
+
+// The READ goes on when its pages have come. What it needs next is asked for with the page in hand, so that a
+// long READ does not wait for one page after the other.
+static void park(Engine& engine, Qp& qp, const memory::Region& region, uint64_t va, uint32_t bytes) {
+    const uint64_t first = va / memory::kPageBytes;
+    const uint64_t end = std::min((va + bytes - 1) / memory::kPageBytes + 1, first + kAskAhead);
+    for (uint64_t page = first; page < end; page++)
+        memory::want_if_pending(region, page);
+    engine.park(qp);
 }
 
 bool send_read_packet(Engine& engine, Qp& qp, const Reply& read) {
@@ -44,14 +62,15 @@ bool send_read_packet(Engine& engine, Qp& qp, const Reply& read) {
     const memory::MemoryRegion* memory = nullptr;
     if (read.length != 0) {  // checked again at each execution: the region may have gone
         memory = find_memory(engine, qp, read.rkey, reply.va, reply.bytes, memory::kAccessRead, refusal);
+        if (memory == nullptr) [[unlikely]]
+            return fail_read(engine, qp, refusal, reply.psn);
     }
-    bool sent = false;
-    if (refusal == Refusal::none) refusal = send_read_reply(engine, qp, memory, reply, sent);
-    if (refusal != Refusal::none) {
-        qp.responder.reply_head = r.reply_tail;  // nothing is answered behind an error
-        refuse(engine, qp, refusal, reply.psn);
-    }
-    return sent;
+    const ReadOutcome outcome = send_read_reply(engine, qp, memory, reply);
+    if (outcome == ReadOutcome::sent) [[likely]]
+        return true;
+    if (outcome == ReadOutcome::pending) park(engine, qp, *memory->region, reply.va, read.length - skipped);
+    if (outcome == ReadOutcome::poisoned) fail_read(engine, qp, Refusal::poisoned_page, reply.psn);
+    return false;
 }
 
 }  // namespace lagan::roce

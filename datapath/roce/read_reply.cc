@@ -57,8 +57,9 @@ memory::Pte verified_entry(Engine& engine, const memory::Region& region, uint64_
     }
 }
 
+// `flags`: of all entries.
 uint32_t find_pieces(Engine& engine, const memory::Region& region, const ReadReply& reply, Piece pieces[2],
-                     Refusal& refusal) {
+                     memory::Pte& flags) {
     uint64_t va = reply.va;
     uint32_t left = reply.bytes;
     uint32_t count = 0;
@@ -66,11 +67,11 @@ uint32_t find_pieces(Engine& engine, const memory::Region& region, const ReadRep
         const uint64_t page = va / kPageBytes;
         const memory::Pte pte = reply.again ? verified_entry(engine, region, page)
                                             : region.page_table[page].load(std::memory_order_acquire);
-        if ((pte & memory::kPtePoisoned) != 0) [[unlikely]]
-            refusal = Refusal::poisoned_page;
+        flags |= pte;
         const uint32_t offset = va % kPageBytes;
         const uint32_t bytes = std::min(left, kPageBytes - offset);
-        pieces[count++] = {pte == memory::kAbsent ? memory::kNoFrame : memory::pte_frame(pte), offset, bytes};
+        static_assert(memory::pte_frame(memory::kAbsent) == memory::kNoFrame);
+        pieces[count++] = {memory::pte_frame(pte), offset, bytes};
         va += bytes;
         left -= bytes;
     }
@@ -191,23 +192,25 @@ bool send_zero_copy(Engine& engine, Qp& qp, const ReadReply& reply, const Piece*
 
 }  // namespace
 
-Refusal send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memory, const ReadReply& reply,
-                        bool& sent) {
-    Refusal refusal = Refusal::none;
+ReadOutcome send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memory,
+                            const ReadReply& reply) {
+    bool sent;
     if (memory != nullptr && memory->kind == memory::MemoryRegion::Kind::flat) {
         sent = send_flat(engine, qp, reply, memory->base + reply.va);
     } else {
         Piece pieces[2];
+        memory::Pte flags = 0;
         const uint32_t count =
-            memory == nullptr ? 0 : find_pieces(engine, *memory->region, reply, pieces, refusal);
-        if (refusal != Refusal::none) [[unlikely]]
-            return refusal;
+            memory == nullptr ? 0 : find_pieces(engine, *memory->region, reply, pieces, flags);
+        if ((flags & (memory::kPtePoisoned | memory::kPtePending)) != 0) [[unlikely]]
+            return (flags & memory::kPtePoisoned) != 0 ? ReadOutcome::poisoned : ReadOutcome::pending;
         const bool copy = reply.bytes <= kInlineBytes || engine.ports[qp.port_slot].linear;
         sent = copy ? send_copied(engine, qp, reply, pieces, count)
                     : send_zero_copy(engine, qp, reply, pieces, count);
     }
-    if (sent) engine.counters.read_bytes += reply.bytes;
-    return refusal;
+    if (!sent) return ReadOutcome::no_mbufs;
+    engine.counters.read_bytes += reply.bytes;
+    return ReadOutcome::sent;
 }
 
 }  // namespace lagan::roce

@@ -18,9 +18,15 @@ struct ReadReply {
     bool again;  // the requester did not take the first response, maybe since the page is damaged: verify it
 };
 
-// `memory` is null for a response of no bytes. Sets `sent`; it stays false when mbufs are short (counted). A
-// refusal (damaged page) sends nothing. The owner lcore, inside its RCU read-side section.
-Refusal send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memory, const ReadReply& reply,
-                        bool& sent);
+enum class ReadOutcome : uint8_t {
+    sent,
+    no_mbufs,  // counted
+    pending,   // a page's content is not here yet
+    poisoned,  // a page is damaged: to be refused
+};
+
+// `memory` is null for a response of no bytes. The owner lcore, inside its RCU read-side section.
+ReadOutcome send_read_reply(Engine& engine, Qp& qp, const memory::MemoryRegion* memory,
+                            const ReadReply& reply);
 
 }  // namespace lagan::roce

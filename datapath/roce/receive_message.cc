@@ -22,12 +22,7 @@ void receive_send(Engine& engine, Qp& qp, const Packet& packet) {
     Responder& r = qp.responder;
     MessageRing& ring = r.received;
     if (packet.info->has(kFirst)) {
-        if (ring.full()) {
-            engine.counters.rnr_naks++;
-            r.nak_sent =
-                true;  // what follows this SEND is ahead of sequence: no NAK 0x60 may cut the wait short
-            return send_nak(engine, qp, static_cast<uint8_t>(kRnrNak | qp.rnr_timer), packet.psn);
-        }
+        if (ring.full()) return not_ready(engine, qp, qp.rnr_timer, packet.psn);
         ring.at(ring.tail).bytes = 0;
     }
     MessageRing::Message& message = ring.at(ring.tail);

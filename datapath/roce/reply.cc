@@ -82,6 +82,7 @@ static bool send_next_reply(Engine& engine, Qp& qp) {
 
 uint32_t serve_replies(Engine& engine, Qp& qp, uint32_t budget) {
     uint32_t served = 0;
+    qp.responder.parked = false;
     while (served < budget && qp.responder.replies_due() && tx_room(engine, qp) != 0) {
         if (!send_next_reply(engine, qp)) break;
         served++;

@@ -53,6 +53,10 @@ void receive_send(Engine& engine, Qp& qp, const Packet& packet);
 void send_aeth(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn);
 // A NAK, or an RNR NAK: behind the READ responses that are still due (responses leave in PSN order).
 void send_nak(Engine& engine, Qp& qp, uint8_t syndrome, uint32_t psn);
+// RNR NAK: nothing has happened, the requester is to send this request again after the time that the code
+// `timer` stands for.
+void not_ready(Engine& engine, Qp& qp, uint8_t timer, uint32_t psn);
+inline constexpr uint8_t kPendingTimer = 8;  // 0.16 ms: a page is being fetched from elsewhere
 // Sends what is due once no READ response is; called when a QP's turn in the active list ends.
 void flush_acknowledgement(Engine& engine, Qp& qp);
 

@@ -69,6 +69,25 @@ void finish_packet(Engine& engine, Qp& qp, const Packet& packet, const WriteStep
     advance(engine, qp, packet);
 }
 
+// Whether the packet completes a page of which the message does not bring all, while the rest is elsewhere
+// yet. Asked before anything happens: a page that is not pending now will not be later.
+bool rest_is_pending(const PageBuilder& builder, const WriteStep& step, const Packet& packet) {
+    const memory::Region& region = *step.memory->region;
+    const uint64_t end = step.va + packet.payload_bytes;
+    const uint64_t first_page = step.va / kPageBytes, last_page = (end - 1) / kPageBytes;
+    const bool last_ends = end % kPageBytes == 0 || packet.info->has(kLast);
+    bool pending = false;
+    for (uint64_t page = first_page; page <= last_page; page++) {
+        const bool goes_on =
+            page == first_page && builder.frame != memory::kNoFrame && builder.to != builder.from;
+        const uint64_t from = page != first_page ? 0 : goes_on ? builder.from : step.va % kPageBytes;
+        const bool whole = from == 0 && end >= (page + 1) * kPageBytes;
+        const bool completes = page != last_page || last_ends;
+        if (completes && !whole && memory::want_if_pending(region, page)) pending = true;
+    }
+    return pending;
+}
+
 // Copies verified bytes page by page. False: refused or to be sent again (the QP's state is unchanged then).
 bool store_bytes(Engine& engine, Qp& qp, const Packet& packet, const WriteStep& step) {
     memory::Region& region = *step.memory->region;
@@ -127,6 +146,8 @@ void write_checked(Engine& engine, Qp& qp, const Packet& packet) {
             // A packet reaches into two pages at most.
             if (engine.retire()->room() < 2 + engine.staged_count)
                 return engine.counters.drop(DropReason::retire_full);
+            if (rest_is_pending(qp.responder.builder, step, packet)) [[unlikely]]
+                return not_ready(engine, qp, kPendingTimer, packet.psn);
             if (!store_bytes(engine, qp, packet, step)) return;
         }
     }
@@ -148,6 +169,13 @@ bool write_fused(Engine& engine, Qp& qp, const Packet& packet) {
     if (!start_page(engine, qp, step.va / kPageBytes, offset)) return false;
 
     PageBuilder& builder = qp.responder.builder;
+    const uint32_t to = builder.to + bytes;
+    const bool complete = to == kPageBytes || packet.info->has(kLast);
+    const bool whole = builder.from == 0 && to == kPageBytes;
+    // write_checked() says so to the requester.
+    if (complete && !whole && step.memory->region->page_table[builder.page].load() == memory::kPtePending)
+        [[unlikely]]
+        return false;
     const uint32_t header_state =
         icrc_header_state(packet.ip, packet.is_ipv6, packet.transport_header_bytes());
     const uint32_t state = copy_blocks(engine, qp, packet.payload, bytes, header_state);
@@ -159,8 +187,7 @@ bool write_fused(Engine& engine, Qp& qp, const Packet& packet) {
     }
     if (!qp.has_received.load(std::memory_order_relaxed))
         qp.has_received.store(true, std::memory_order_relaxed);
-    builder.to += bytes;
-    const bool complete = builder.to == kPageBytes || packet.info->has(kLast);
+    builder.to = to;
     if (complete && !complete_page(engine, qp, *step.memory->region, packet.psn)) return true;
     finish_packet(engine, qp, packet, step);
     return true;

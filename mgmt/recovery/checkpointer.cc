@@ -20,7 +20,7 @@ constexpr unsigned kMaxDoublings = 6;
 // Every page that holds something is dirty: the baseline has nothing, or nothing that can be trusted.
 void mark_everything(memory::Region& region) {
     for (uint64_t page = 0; page < region.page_count; ++page)
-        if (region.page_table[page].load(std::memory_order_acquire) != memory::kAbsent)
+        if (!memory::is_empty(region.page_table[page].load(std::memory_order_acquire)))
             region.active().mark(page);
 }
 
@@ -137,7 +137,7 @@ bool Checkpointer::due(const memory::Region& region, const Job& job, Clock::time
 void Checkpointer::request_due(const std::vector<memory::Region*>& regions) {
     const auto now = Clock::now();
     for (memory::Region* region : regions) {
-        if (region->temporary || region->restoring) continue;
+        if (region->temporary || region->restoring || region->rebuilding) continue;
         bool wanted = false;
         {
             const std::scoped_lock lock(mutex_);

@@ -16,7 +16,9 @@ using Bytes = std::vector<uint8_t>;
 
 class Model {
   public:
-    explicit Model(uint64_t bytes) : bytes_(bytes), changed_(bytes / memory::kPageBytes) {}
+    explicit Model(uint64_t bytes) : Model(Bytes(bytes)) {}
+    explicit Model(Bytes content)
+        : bytes_(std::move(content)), changed_(bytes_.size() / memory::kPageBytes) {}
 
     const uint8_t* at(uint64_t offset) const { return bytes_.data() + offset; }
 
@@ -46,7 +48,7 @@ inline Bytes memory_of(const memory::Region& region, memory::FramePool& frames) 
     Bytes bytes(region.size_bytes);
     for (uint64_t page = 0; page < region.page_count; page++) {
         const memory::Pte pte = region.page_table[page].load();
-        if (pte != memory::kAbsent)
+        if (!memory::is_empty(pte))
             std::memcpy(&bytes[page * memory::kPageBytes], frames.data(memory::pte_frame(pte)),
                         memory::kPageBytes);
     }
@@ -56,7 +58,7 @@ inline Bytes memory_of(const memory::Region& region, memory::FramePool& frames) 
 inline uint64_t present_pages(const memory::Region& region) {
     uint64_t present = 0;
     for (uint64_t page = 0; page < region.page_count; page++)
-        present += region.page_table[page].load() != memory::kAbsent;
+        present += !memory::is_empty(region.page_table[page].load());
     return present;
 }
 

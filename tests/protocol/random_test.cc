@@ -6,6 +6,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "tests/protocol/random_client.h"
+#include "tests/protocol/rebuilder.h"
 #include "tests/unit/logged_seed.h"
 
 using namespace lagan;
@@ -26,6 +27,7 @@ struct Round {
     RandomLimits limits;
     uint32_t clients = 3;
     uint32_t operations = 400;
+    bool rebuilding = false;  // all pages are elsewhere at the start
 };
 
 struct Router final : roce::CompletionSink {
@@ -47,9 +49,19 @@ test::Tally sum_of(const Router& router) {
     return sum;
 }
 
-void run_operations(Loopback& link, Router& router, uint32_t operations) {
+// The content of a region that is rebuilt: here and there a page of zeros.
+test::Bytes content_elsewhere(std::mt19937_64& random) {
+    test::Bytes content(kRegionBytes);
+    for (uint64_t at = 0; at < kRegionBytes; at += memory::kPageBytes)
+        if (random() % 8 != 0)
+            std::generate_n(&content[at], memory::kPageBytes, [&] { return static_cast<uint8_t>(random()); });
+    return content;
+}
+
+void run_operations(Loopback& link, Router& router, uint32_t operations, test::Rebuilder* rebuilder) {
     uint32_t left = operations;
     const auto step = [&] {
+        if (rebuilder != nullptr) rebuilder->work(link.random);
         for (const auto& client : router.clients) {
             client->check_results();
             if (client->failed()) client->recover();
@@ -127,8 +139,11 @@ void run(const Round& round) {
                               << '/' << round.to_server.duplicate_ppm << '/' << round.to_server.reorder_ppm
                               << '/' << round.to_server.corrupt_ppm << '/' << round.to_server.ghost_ppm);
     Loopback link(o);
-    memory::Region& region = link.make_region("random", kRegionBytes);
-    Model posted(kRegionBytes), committed(kRegionBytes);
+    const test::Bytes content = round.rebuilding ? content_elsewhere(link.random) : test::Bytes(kRegionBytes);
+    std::optional<test::Rebuilder> rebuilder;
+    if (round.rebuilding) rebuilder.emplace(link, content);
+    memory::Region& region = rebuilder ? rebuilder->region : link.make_region("random", kRegionBytes);
+    Model posted(content), committed(content);
     Router router;
     link.client->completions = &router;
     // Stripes that end anywhere: neighbours share a page.
@@ -144,7 +159,15 @@ void run(const Round& round) {
     }
     link.to_server->disturbance = round.to_server;
     link.to_client->disturbance = round.to_client;
-    run_operations(link, router, round.operations);
+    run_operations(link, router, round.operations, rebuilder ? &*rebuilder : nullptr);
+    if (rebuilder) {
+        BOOST_TEST_MESSAGE("  " << region.pending << " of " << region.page_count
+                                << " pages are still pending, " << link.server->counters.rnr_naks
+                                << " RNR NAKs");
+        BOOST_TEST(region.pending.load() != 0U);  // it was so all the time
+        rebuilder->finish();
+        BOOST_TEST(region.pending.load() == 0U);
+    }
     link.to_server->disturbance = link.to_client->disturbance = {};
     for (int i = 0; i < 300; i++)
         link.poll();  // the last ghosts
@@ -236,6 +259,18 @@ BOOST_AUTO_TEST_CASE(disturbed_in_many_ways) {
                     .operations = long_run() ? 5'000U : 150U};
         round.link.initiator_depth = round.link.responder_resources;
         round.limits.max_bytes = 256 << 10;
+        run(round);
+    }
+}
+
+// The region's pages come while it is in use.
+BOOST_AUTO_TEST_CASE(while_it_is_rebuilt) {
+    std::mt19937_64 random = test::seeded_random();
+    for (int i = 0; i < (long_run() ? 60 : 4); i++) {
+        Round round{.link = random_link(random), .operations = 250, .rebuilding = true};
+        if (i % 2 == 1) round.to_server = round.to_client = all_of(10'000);
+        round.link.initiator_depth = round.link.responder_resources;
+        round.limits.max_bytes = 16 << 10;
         run(round);
     }
 }

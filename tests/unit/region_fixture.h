@@ -28,16 +28,21 @@ struct RegionNode {
         table.adopt(std::move(found.regions));
     }
 
-    // Publishes a page whose words are all `word`; the frame's CRC is right.
-    bool store(memory::RetireQueue& retire, memory::Region& region, uint64_t page, uint64_t word) {
+    // A frame whose words are all `word`, with the right CRCs; kNoFrame if there is none.
+    memory::FrameIndex fill(uint64_t word) {
         const memory::FrameIndex frame = pool.allocate();
-        if (frame == memory::kNoFrame) return false;
+        if (frame == memory::kNoFrame) return frame;
         auto* words = reinterpret_cast<uint64_t*>(pool.data(frame));
         std::fill(words, words + memory::kPageBytes / sizeof word, word);
         memory::FrameMeta& meta = pool.meta(frame);
         meta.page_crc = roce::crc32_raw(0, words, memory::kPageBytes);
         for (uint32_t& crc : meta.block_crc)  // all blocks are alike
             crc = roce::crc32_raw(0, words, memory::kBlockBytes);
+        return frame;
+    }
+    bool store(memory::RetireQueue& retire, memory::Region& region, uint64_t page, uint64_t word) {
+        const memory::FrameIndex frame = fill(word);
+        if (frame == memory::kNoFrame) return false;
         memory::Pte expected = region.page_table[page].load(std::memory_order_acquire);
         memory::PublishResult result;
         do {
@@ -46,10 +51,10 @@ struct RegionNode {
         if (result != memory::PublishResult::published) pool.release(frame);
         return result == memory::PublishResult::published;
     }
-    // The first word of the page; 0 if it is absent, and its bytes agree.
+    // The first word of the page; 0 if it is absent or pending, and its bytes agree.
     uint64_t load(const memory::Region& region, uint64_t page) {
         const memory::Pte entry = region.page_table[page].load(std::memory_order_acquire);
-        return entry == memory::kAbsent ? 0 : word_of(memory::pte_frame(entry));
+        return memory::is_empty(entry) ? 0 : word_of(memory::pte_frame(entry));
     }
     uint64_t word_of(memory::FrameIndex frame) {
         const auto* words = reinterpret_cast<const uint64_t*>(pool.data(frame));
