@@ -190,7 +190,7 @@ def cut_beyond_the_retries(t, network):
 def a_long_cut_is_survived_by_a_program(t):
     needs_userfaultfd()
     network = Network(t)
-    text, env = some_text(t, 300_000), {"LC_ALL": "C"}
+    text, env = some_text(t, 150_000), {"LC_ALL": "C"}
     t.run(["sort", text, "-o", t.dir / "expected"], env=env)
     sort = network.run_far("sort", "-S", "32M", "--parallel=1", text, "-o", t.dir / "sorted", env=env)
     t.wait_until(lambda: network.stats()["total"]["counters"]["reads"] > 200, "pages that come back", timeout=60)
