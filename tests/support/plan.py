@@ -35,6 +35,7 @@ class ScriptJob(NamedTuple):
     path: pathlib.Path
     hugepages: bool
     timeout_s: int
+    beside: bool = False  # may run while another does
 
     def name(self):
         return self.path.stem.removesuffix("_test")
@@ -62,7 +63,7 @@ def labels(test):
 
 def parse_directive(path):
     """The test's "# lagan-test: key=value ..." line, with the defaults."""
-    settings = {"hugepages": "both", "builds": "release,asan", "timeout": "120"}
+    settings = {"hugepages": "both", "builds": "release,asan", "timeout": "120", "beside": "no"}
     with open(path, errors="replace") as text:
         for _, line in zip(range(10), text):
             if line.startswith("# lagan-test:"):
@@ -74,22 +75,25 @@ def parse_directive(path):
     builds = settings["builds"].split(",")
     if settings["hugepages"] not in ("both", "no", "yes") or not set(builds) <= set(kBuilds):
         raise PlanError(f"{path}: hugepages= is both, no or yes; builds= are of {','.join(kBuilds)}")
-    return settings["hugepages"], builds, int(settings["timeout"])
+    if settings["beside"] not in ("no", "yes"):
+        raise PlanError(f"{path}: beside= is no or yes")
+    return settings["hugepages"], builds, int(settings["timeout"]), settings["beside"] == "yes"
 
 
 def script_jobs(suite, options):
     for path in sorted((kRoot / kScriptFolders[suite]).glob("*_test.py")):
-        hugepages, builds, timeout_s = parse_directive(path)
-        job = ScriptJob(suite, "", path, False, timeout_s)
+        hugepages, builds, timeout_s, beside = parse_directive(path)
+        job = ScriptJob(suite, "", path, False, timeout_s, beside)
         if not options.matches(job.name()):
             continue
         for build in builds:
             if build not in options.builds or (suite == "perf-smoke" and build != "release"):
                 continue
+            of_build = job._replace(build=build, beside=beside and build == "release")  # tried in no other
             if hugepages != "yes":
-                yield job._replace(build=build)
+                yield of_build
             if hugepages != "no" and (build == "release" or hugepages == "yes"):
-                yield job._replace(build=build, hugepages=True)
+                yield of_build._replace(hugepages=True)
 
 
 def meson_jobs(suite, tests, options):

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs the plan, shows what each test says, and counts. ./tools/test starts it, inside its namespaces."""
+import concurrent.futures
+import itertools
 import json
 import os
 import re
@@ -10,11 +12,13 @@ import sys
 import threading
 import time
 
+import namespaces
 from plan import MesonJob, Options, build_dir, kBuildRoot, kRoot, make_plan, wants_lint
 
 kSlowdown = {"release": 1, "asan": 4, "tsan": 6}
 kSanitizer = {"release": "", "asan": "address", "tsan": "thread"}
 kLintTimeoutS = 900
+kAtOnce = 2  # scripts that may run beside others: they wait more than they compute
 kLongTakes = 6  # times as long as the short form, at most
 # Boost.Test's short report, one line per outcome.
 kBoostCases = re.compile(r"^\s+(\d+) test cases? out of \d+ (passed|failed|aborted|skipped)", re.MULTILINE)
@@ -35,6 +39,13 @@ class Tally:
         else:
             self.failed += 1
             self.failures.append(line)
+
+    def add_all(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.failures += other.failures
+        self.again += other.again
 
     def repeat_by(self, suite, name, build):
         long = " --long" if long_form() else ""
@@ -68,7 +79,8 @@ def show(line):
 
 
 def stream(argv, env, timeout_s, each_line):
-    """Runs argv, hands over each line; returns the status, or None when its time was up and it was killed."""
+    """Runs argv, hands over each line; returns the status, or None when its time was up and it was killed, and the CPU seconds that
+    it and what it waited for took."""
     child = subprocess.Popen(argv, env=env, cwd=kRoot, text=True, errors="replace", stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     late = threading.Event()
@@ -82,33 +94,61 @@ def stream(argv, env, timeout_s, each_line):
     try:
         for line in child.stdout:
             each_line(line.rstrip("\n"))
-        status = child.wait()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
     finally:
         timer.cancel()
-    return None if late.is_set() else status
+    return None if late.is_set() else child.returncode, usage.ru_utime + usage.ru_stime
 
 
-def run_script(job, tally):
+def run_script(job, tally, wrap=list, say=show):
     where = f"{job.build}, {'huge' if job.hugepages else 'small'} pages"
-    argv = ["/usr/bin/python3", str(job.path)]
+    argv = wrap(["/usr/bin/python3", str(job.path)])
     before = tally.failed
     run_cases(f"{job.suite}/{job.name()}", where, argv, job.timeout_s * kSlowdown[job.build],
-              environment(job.build, job.hugepages), tally)
+              environment(job.build, job.hugepages), tally, say)
     if tally.failed != before:
         tally.repeat_by(job.suite, job.name(), job.build)
 
 
-def run_cases(name, where, argv, timeout_s, env, tally):
+def run_scripts(jobs, tally):
+    """Scripts of one suite; those that run beside others are in namespaces of their own, and tell all when they end."""
+    beside = [job for job in jobs if job.beside]
+    if len(beside) < kAtOnce or not namespaces.are_possible():
+        beside = []
+    for job in jobs:
+        if job not in beside:
+            run_script(job, tally)
+    if not beside:
+        return
+
+    def run_beside(job):
+        own, lines = Tally(), []
+        run_script(job, own, namespaces.inside, lines.append)
+        return own, lines
+
+    show(f"== {jobs[0].suite}: {len(beside)} scripts, {kAtOnce} at once")
+    with concurrent.futures.ThreadPoolExecutor(kAtOnce) as pool:
+        longest_first = sorted(beside, key=lambda job: -job.timeout_s)
+        for done in concurrent.futures.as_completed([pool.submit(run_beside, job) for job in longest_first]):
+            own, lines = done.result()
+            show("\n".join(lines))
+            tally.add_all(own)
+
+
+def run_cases(name, where, argv, timeout_s, env, tally, say=show):
     """A program that says PASS, FAIL or SKIP for each of its cases."""
-    show(f"== {name} ({where})")
+    say(f"== {name} ({where})")
     before = (tally.passed, tally.failed, tally.skipped)
 
     def each_line(line):
-        show("   " + line)
+        say("   " + line)
         if line[:5] in ("PASS ", "FAIL ", "SKIP "):
             tally.add(line[:4], f"{line[5:]} ({where})")
 
-    status = stream(argv, env, timeout_s, each_line)
+    begin = time.monotonic()
+    status, cpu_s = stream(argv, env, timeout_s, each_line)
+    say(f"   {time.monotonic() - begin:.0f} s, {cpu_s:.0f} s of CPU time")
     if status is None:
         tally.add("FAIL", f"{name}: no end after {timeout_s} s ({where})")
     elif (tally.passed, tally.failed, tally.skipped) == before:
@@ -160,11 +200,15 @@ def main():
     if wants_lint(options):
         env = environment("release", False)
         run_cases("lint", "sources", [str(kRoot / "tools/lint")], kLintTimeoutS, env, tally)
-    for index, job in enumerate(make_plan(options)):
-        if isinstance(job, MesonJob):
-            run_meson(job, index, tally)
+    index = 0
+    for (kind, suite), jobs in itertools.groupby(make_plan(options), lambda job: (type(job), job.suite)):
+        started = time.monotonic()
+        if kind is MesonJob:
+            for index, job in enumerate(jobs, index + 1):
+                run_meson(job, index, tally)
         else:
-            run_script(job, tally)
+            run_scripts(list(jobs), tally)
+        show(f"== {suite}: {time.monotonic() - started:.0f} s")
     if tally.failures:
         show(f"== failed (seed {seed()}; logs in {kBuildRoot}/*/meson-logs)")
         for failure in tally.failures:

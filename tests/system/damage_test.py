@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=both builds=release,asan timeout=240
+# lagan-test: hugepages=both builds=release,asan timeout=240 beside=yes
 """Memory that has gone bad: a bit of the arena's file is flipped under a running lagand, which finds it, says so, and never gives
 wrong bytes away."""
 import pathlib

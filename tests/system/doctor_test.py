@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=no builds=release,asan timeout=120
+# lagan-test: hugepages=no builds=release,asan timeout=120 beside=yes
 """lagan doctor as a process, on this machine: what stands in the way is said, and what does not is not."""
 import json
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=no builds=release,asan timeout=180
+# lagan-test: hugepages=no builds=release,asan timeout=180 beside=yes
 """The dpdk fabric does what every fabric must (client/fabric.h). tests/interop/verbs_test.py asks the same of verbs."""
 import pathlib
 import sys

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=no builds=release,asan timeout=240
+# lagan-test: hugepages=no builds=release,asan timeout=240 beside=yes
 """Clients that mean harm or have lost their mind, played by Scapy against a running lagand: what they do is contained, counted and
 cleaned up within the times of docs/protocol.md, and a connection beside them sees nothing of it."""
 import pathlib

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=both builds=release,asan timeout=240
+# lagan-test: hugepages=both builds=release,asan timeout=240 beside=yes
 """lagand as a process: it starts, says what is wrong when it cannot, serves its API, survives what clients and operators
 do to it, and ends cleanly."""
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=no builds=release,asan timeout=240
+# lagan-test: hugepages=no builds=release,asan timeout=240 beside=yes
 """The pager and the preload library with real programs, over far memory inside the pager's process (no appliance): no wrong
 byte, local memory under its limit as the kernel counts it, the program's own exit status, and a clear end when something is wrong."""
 import json

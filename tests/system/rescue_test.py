@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=both builds=release,asan timeout=240
+# lagan-test: hugepages=both builds=release,asan timeout=240 beside=yes
 """lagand --rescue: the regions and dirty lists of one that was killed, for recovery and for nothing else; nothing in its arena
 changes."""
 import pathlib

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=no builds=release,asan timeout=400
+# lagan-test: hugepages=no builds=release,asan timeout=400 beside=yes
 """lagand is killed and started again under its clients: they connect again by themselves and repeat what was not acknowledged,
 and every byte is right."""
 import json

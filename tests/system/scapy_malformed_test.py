@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# lagan-test: hugepages=no builds=release,asan timeout=240
+# lagan-test: hugepages=no builds=release,asan timeout=240 beside=yes
 """Scapy as an independent peer of a running lagand over a veth pair: what is right is served, every kind of malformed packet
 is dropped or refused under its own name in the statistics, and lagand goes on serving."""
 import pathlib
