@@ -10,6 +10,8 @@ namespace lagan::baseline {
 
 namespace {
 
+constexpr size_t kIndexesKept = 8;  // 16 MiB each at most
+
 CutInfo describe(ObjectStore& store, const std::string& region, uint64_t number) {
     CutInfo info;
     info.manifest_number = number;
@@ -142,6 +144,50 @@ std::vector<Loss> BaselineReader::load(size_t segment,
     std::vector<Loss> losses = read_pages(store_, key, entries, wanted, deliver);
     if (!losses.empty()) check_not_superseded();
     return losses;
+}
+
+BaselineReader::Index BaselineReader::index_of(size_t segment) const {
+    {
+        const std::scoped_lock lock(mutex_);
+        const auto kept = std::find_if(indexes_.begin(), indexes_.end(),
+                                       [&](const auto& each) { return each.first == segment; });
+        if (kept != indexes_.end()) {
+            indexes_.splice(indexes_.begin(), indexes_, kept);
+            return kept->second;
+        }
+    }
+    auto index = std::make_shared<const std::vector<IndexEntry>>(
+        read_index(store_, manifest_.region, manifest_.segments[segment]));
+    const std::scoped_lock lock(mutex_);
+    indexes_.emplace_front(segment, index);
+    if (indexes_.size() > kIndexesKept) indexes_.pop_back();
+    return index;
+}
+
+std::vector<Loss> BaselineReader::load_page(uint64_t page,
+                                            const std::function<void(const StoredPage&)>& deliver) const {
+    const LiveMap::Place place = live_.at(page);
+    if (place.ordinal == 0) return {};
+    const size_t segment = place.ordinal - 1;
+    const std::string key = segment_key(manifest_.region.name, manifest_.segments[segment].id);
+    LossList losses(key);
+    if (lost_[segment]) {
+        losses.add({page, 1}, "the segment's index cannot be read");
+        return losses.take();
+    }
+    Index index;
+    try {
+        index = index_of(segment);
+    } catch (const StoreError& error) {
+        if (error.kind() != ErrorKind::missing && error.kind() != ErrorKind::damaged) throw;
+        losses.add({page, 1}, error.what());
+        return losses.take();
+    }
+    for (const IndexEntry& entry : *index)
+        if (entry.page == page && entry.kind == PageKind::damaged)
+            deliver({page, PageKind::damaged, 0, nullptr});
+    return read_pages(
+        store_, key, *index, [page](uint64_t other) { return other == page; }, deliver);
 }
 
 }  // namespace lagan::baseline

@@ -11,14 +11,19 @@
 
 #include <cstdint>
 #include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mgmt/baseline/baseline.h"
 #include "mgmt/baseline/live_map.h"
 #include "mgmt/baseline/manifest.h"
 #include "mgmt/baseline/object_store.h"
+#include "mgmt/baseline/segment.h"
 
 namespace lagan::baseline {
 
@@ -72,7 +77,13 @@ class BaselineReader {
     // this cut by two newer ones meanwhile.
     std::vector<Loss> load(size_t segment, const std::function<void(const StoredPage&)>& deliver) const;
 
+    // The same for one page; nothing is delivered if it is absent. The indexes of the segments that were
+    // asked for last are kept.
+    std::vector<Loss> load_page(uint64_t page, const std::function<void(const StoredPage&)>& deliver) const;
+
   private:
+    using Index = std::shared_ptr<const std::vector<IndexEntry>>;
+    Index index_of(size_t segment) const;
     void note_lost(const LoadedMap::Lost& lost);
     void check_not_superseded() const;
 
@@ -81,6 +92,8 @@ class BaselineReader {
     LiveMap live_;
     std::vector<bool> lost_;  // by segment: its index
     std::vector<Loss> losses_;
+    mutable std::mutex mutex_;
+    mutable std::list<std::pair<size_t, Index>> indexes_;  // under mutex_; newest first
 };
 
 }  // namespace lagan::baseline
