@@ -58,8 +58,8 @@ struct FreeReply {
 };
 static_assert(sizeof(FreeReply) == 24);
 
-// FENCE: who takes the region over has the old home stop serving it, for good. Role recover only. What follows
-// the header of a request: the new home's epoch, which is above the region's.
+// FENCE: who takes the region over has the old home stop serving it, for good. Role recover only. What
+// follows the header of a request: the new home's epoch, which is above the region's.
 struct Fence {
     be64 epoch;
 };

@@ -26,11 +26,12 @@ void Puller::Free::operator()(rte_ring* ring) const {
 Puller::Ring Puller::make_ring(uint32_t element_bytes, uint32_t count) {
     const uint32_t slots = rte_align32pow2(count + 1);
     const ssize_t bytes = rte_ring_get_memsize_elem(element_bytes, slots);
-    if (bytes < 0) throw std::bad_alloc();
-    Ring ring(static_cast<rte_ring*>(std::aligned_alloc(
-        RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(static_cast<size_t>(bytes), RTE_CACHE_LINE_SIZE))));
+    if (bytes < 0) throw std::bad_alloc();  // lagan: cold
+    const auto rounded = RTE_ALIGN_CEIL(static_cast<size_t>(bytes), size_t{RTE_CACHE_LINE_SIZE});
+    void* memory = std::aligned_alloc(RTE_CACHE_LINE_SIZE, rounded);  // lagan: cold
+    Ring ring(static_cast<rte_ring*>(memory));
     if (!ring || rte_ring_init(ring.get(), "puller", slots, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0)
-        throw std::bad_alloc();
+        throw std::bad_alloc();  // lagan: cold
     return ring;
 }
 
@@ -89,7 +90,7 @@ size_t Puller::take_message(std::span<std::byte> to) {
 void Puller::attach(Engine& engine, Qp& qp) {
     qp_ = &qp;
     qp.puller = this;
-    engine.pullers.push_back(this);
+    engine.pullers.push_back(this);  // lagan: cold
 }
 
 bool Puller::next(Order& order) const {

@@ -16,9 +16,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kPause = 30us;
-constexpr auto kStalled = 10s;     // longer than all retries of a request take
-constexpr auto kFenceAgain = 1ms;  // an lcore's turn is shorter
+constexpr auto kPause = 30us;       // with something on its way
+constexpr auto kIdlePause = 200us;  // without
+constexpr auto kStalled = 10s;      // longer than all retries of a request take
+constexpr auto kFenceAgain = 1ms;   // an lcore's turn is shorter
 constexpr uint32_t kReadBytes = 32768;
 
 SourceConnection::About read_welcome(std::span<const uint8_t> bytes) {
@@ -88,9 +89,9 @@ void SourceConnection::wait() {
     if (puller.outstanding() == 0) {
         if (puller.over()) throw SourceError(Why::lost, "the connection to the source has ended");
         progressed();
-    } else if (Clock::now() - progress_ > kStalled) {
-        throw SourceError(Why::lost, "the source does not answer");
+        return std::this_thread::sleep_for(kIdlePause);
     }
+    if (Clock::now() - progress_ > kStalled) throw SourceError(Why::lost, "the source does not answer");
     std::this_thread::sleep_for(kPause);
 }
 

@@ -55,8 +55,9 @@ class SourceConnection {
     };
     size_t take_arrivals(std::span<Arrival> out);
     uint32_t pages_on_their_way() { return link_->puller().outstanding(); }
-    // The connection fails; what is on its way arrives as flushed.
-    void stop() { link_->puller().stop(); }
+    // Nothing is written to the caller's memory any more; unless nothing was on its way, the connection has
+    // ended.
+    void end_orders() noexcept;
 
     // Nothing to do: sleeps a moment. Throws when the connection has ended and all has been taken, when
     // something has been on its way without an answer for too long, or when the caller was cancelled.
@@ -65,7 +66,6 @@ class SourceConnection {
   private:
     void progressed() { progress_ = Clock::now(); }
     void read_all(uint32_t rkey, std::span<const Piece> pieces);
-    void end_orders() noexcept;
     std::vector<std::byte> ask(std::span<const std::byte> capsule);
 
     using Clock = std::chrono::steady_clock;

@@ -18,6 +18,7 @@ struct SourceAddress {
     std::string address;         // of a port of its, "10.77.0.1"
     uint16_t port = 0;           // its rdma.service_port
     std::vector<uint8_t> grant;  // 56 bytes, of the role recover
+    uint64_t epoch = 0;          // that the region had there; 0: any below the new one
 };
 
 struct SourceError : std::runtime_error {

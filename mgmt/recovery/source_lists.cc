@@ -42,6 +42,8 @@ void check_identity(const DirtyMemoryHeader& header, const Wanted& wanted) {
         refuse("{} pages, wanted are {}", header.page_count, wanted.size_bytes / kPageBytes);
     if (header.epoch >= wanted.epoch)
         refuse("epoch {}, which is not below the new one, {}", header.epoch.load(), wanted.epoch);
+    if (wanted.source_epoch != 0 && header.epoch != wanted.source_epoch)
+        refuse("epoch {}, wanted is {}", header.epoch.load(), wanted.source_epoch);
     if (header.active_list > 1) refuse("list {} is active", header.active_list.load());
     if (header.durable_cut > header.cut_number)
         refuse("cut {} is durable, and the newest is {}", header.durable_cut.load(),

@@ -14,6 +14,7 @@ struct Wanted {
     uint64_t uid;
     uint64_t epoch;  // the new home's: above the old one's
     uint64_t size_bytes;
+    uint64_t source_epoch = 0;  // that the old one must have: a copy of an earlier home is of no use. 0: any
 };
 
 // What is in the header, checked.

@@ -193,3 +193,76 @@ BOOST_AUTO_TEST_CASE(cancelled_while_it_waits) {
     BOOST_CHECK_EXCEPTION(read_lists(connection, source.wanted()), SourceError,
                           [](const SourceError& error) { return error.why == SourceError::Why::cancelled; });
 }
+
+// ---- FENCE, answered by the test ----
+
+namespace {
+
+struct Fencing {
+    explicit Fencing(LoopbackSource::Answers answers)
+        : region(link.make_region("r", kPages * kPageBytes, 0, true)),
+          served(link, region, std::move(answers)) {}
+    void fence() {
+        SourceConnection connection(served.connect(), {}, {});
+        connection.fence(2);
+    }
+    Loopback link{{.serve_capsules = false}};
+    memory::Region& region;
+    LoopbackSource served;
+};
+
+auto is(SourceError::Why why) {
+    return [why](const SourceError& error) {
+        BOOST_TEST_INFO(error.what());
+        return error.why == why;
+    };
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_fence_is_asked_for_until_it_has_settled) {
+    std::atomic<int> asked{0};
+    Fencing fencing([&](const MessageRing::Message& message) {
+        const auto& fence = *reinterpret_cast<const capsule::Fence*>(message.data + sizeof(capsule::Header));
+        BOOST_REQUIRE(message.bytes == sizeof(capsule::Header) + sizeof fence);
+        BOOST_REQUIRE(uint64_t(fence.epoch) == 2U);
+        return bytes_of(reply_to(message, capsule::Status::ok, ++asked == 5 ? 1 : 0));
+    });
+    fencing.fence();
+    BOOST_TEST(asked == 5);
+}
+
+BOOST_AUTO_TEST_CASE(a_fence_that_is_refused) {
+    for (const auto status :
+         {capsule::Status::bad_opcode, capsule::Status::not_allowed, capsule::Status::bad_argument}) {
+        Fencing fencing([&](const MessageRing::Message& message) {
+            return bytes_of(reply_to(message, status, 1), sizeof(capsule::Header));
+        });
+        BOOST_CHECK_EXCEPTION(fencing.fence(), SourceError, is(SourceError::Why::refused));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(hostile_answers_to_a_fence) {
+    const LoopbackSource::Answers hostile[] = {
+        [](const MessageRing::Message& message) {
+            return bytes_of(reply_to(message, capsule::Status::ok, 1), sizeof(capsule::Header));
+        },
+        [](const MessageRing::Message& message) {
+            return bytes_of(reply_to(message, capsule::Status::ok, 1), 3);
+        },
+        [](const MessageRing::Message& message) {
+            auto reply = reply_to(message, capsule::Status::ok, 1);
+            reply.header.tag = reply.header.tag + 1;
+            return bytes_of(reply);
+        },
+        [](const MessageRing::Message& message) {
+            auto reply = reply_to(message, capsule::Status::ok, 1);
+            reply.header.opcode = static_cast<uint8_t>(capsule::Opcode::region_info) | capsule::kReply;
+            return bytes_of(reply);
+        },
+    };
+    for (const auto& answers : hostile) {
+        Fencing fencing(answers);
+        BOOST_CHECK_EXCEPTION(fencing.fence(), SourceError, is(SourceError::Why::invalid));
+    }
+}

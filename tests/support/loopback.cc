@@ -146,7 +146,8 @@ Loopback::Loopback(const LoopbackOptions& wanted) : options(wanted), random(want
     client_qps = std::make_unique<QpTable>(256, client_rcu);
 
     // More packets than the rings hold: that mbufs run out is a bug.
-    const EngineOptions sizes = {.header_mbufs = 4095,
+    const EngineOptions sizes = {.serve_capsules = options.serve_capsules,
+                                 .header_mbufs = 4095,
                                  .packet_mbufs = 2047,
                                  .rx_mbufs = 4095,
                                  .retire_capacity = 2048,

@@ -86,6 +86,7 @@ struct LoopbackOptions {
     uint8_t responder_resources = 16;
     uint8_t initiator_depth = 16;
     uint64_t scrub_pages_per_second = 0;  // of the server
+    bool serve_capsules = true;           // the server's; false: the test answers them
     uint64_t seed = 1;
 };
 

@@ -4,7 +4,10 @@
 #pragma once
 
 #include <atomic>
+#include <cstring>
+#include <functional>
 #include <thread>
+#include <vector>
 
 #include "datapath/capsule.h"
 #include "mgmt/recovery/source_link.h"
@@ -12,13 +15,40 @@
 
 namespace lagan::test {
 
+// A reply to FENCE, with this status.
+inline capsule::FenceReply reply_to(const MessageRing::Message& message, capsule::Status status,
+                                    uint64_t settled) {
+    capsule::FenceReply reply{};
+    std::memcpy(&reply.header, message.data, sizeof reply.header);
+    reply.header.opcode |= capsule::kReply;
+    reply.header.status = static_cast<uint16_t>(status);
+    reply.settled = settled;
+    return reply;
+}
+inline std::vector<std::byte> bytes_of(const capsule::FenceReply& reply,
+                                       size_t bytes = sizeof(capsule::FenceReply)) {
+    const auto* begin = reinterpret_cast<const std::byte*>(&reply);
+    return {begin, begin + bytes};
+}
+inline std::vector<std::byte> fence_settles(const MessageRing::Message& message) {
+    return bytes_of(reply_to(message, capsule::Status::ok, 1));
+}
+
 class LoopbackSource {
   public:
+    // What the old home says to a capsule, on a link whose server does not answer them.
+    using Answers = std::function<std::vector<std::byte>(const MessageRing::Message&)>;
+
     // Until it goes, nobody else polls the link.
-    LoopbackSource(Loopback& link, const memory::Region& region)
-        : link_(link), region_(region), poller_([this](const std::stop_token& stop) {
-              while (!stop.stop_requested())
+    LoopbackSource(Loopback& link, const memory::Region& region, Answers answers = {})
+        : link_(link),
+          region_(region),
+          answers_(std::move(answers)),
+          poller_([this](const std::stop_token& stop) {
+              while (!stop.stop_requested()) {
                   link_.poll();
+                  if (answers_) answer();
+              }
           }) {}
 
     recovery::Connect connect() {
@@ -67,8 +97,18 @@ class LoopbackSource {
         capsule::Welcome welcome_{};
     };
 
+    void answer() {
+        link_.server_qps->for_each([&](Qp& qp) {
+            for (MessageRing& ring = qp.responder.received; !ring.empty(); ring.head++) {
+                const std::vector<std::byte> reply = answers_(ring.at(ring.head));
+                roce::post_send(*link_.server, qp, 0, reply.data(), static_cast<uint32_t>(reply.size()));
+            }
+        });
+    }
+
     Loopback& link_;
     const memory::Region& region_;
+    const Answers answers_;
     std::jthread poller_;
 };
 

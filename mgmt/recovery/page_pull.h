@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Pulls pages from the source straight into frames, as many at once as there are frames for: those that
+// somebody waits for, then the drain list, the active list, and what is present besides if there is no
+// baseline. One thread; goes on over several connections.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <set>
+
+#include "mgmt/recovery/settler.h"
+#include "mgmt/recovery/source_lists.h"
+#include "mgmt/recovery/wanted_queue.h"
+
+namespace lagan::recovery {
+
+class PagePull {
+  public:
+    // `present`: empty when a baseline has what is not listed. All outlive it.
+    PagePull(const RebuildMeans& means, Settler& settler, WantedQueue& wanted, const SourceLists& lists,
+             const PageSet& present, bool has_baseline, RebuildProgress& progress);
+    ~PagePull();  // the frames have been given back
+    PagePull(const PagePull&) = delete;
+    PagePull& operator=(const PagePull&) = delete;
+
+    // Returns when all lists are through and `others_done` says so; pages that somebody waits for are brought
+    // until then. Throws SourceError when the connection ends: called again with another one, it goes on.
+    void run(SourceConnection& source, const std::function<bool()>& others_done);
+
+    // Nothing that is in a list is left to be pulled.
+    bool lists_done() const { return again_.empty() && in_flight_.empty() && cursor_ == cursors_.size(); }
+
+  private:
+    struct InFlight {
+        WantedQueue::Page page;
+        memory::FrameIndex frame;
+    };
+    bool next(WantedQueue::Page& page);
+    bool order_one(SourceConnection& source);
+    size_t take(SourceConnection& source);
+    void arrived(const InFlight& flight, roce::WorkStatus status);
+    void unreadable(const WantedQueue::Page& page);
+    void give_back() noexcept;
+    uint32_t claim_frames() const;
+
+    const RebuildMeans& means_;
+    Settler& settler_;
+    WantedQueue& wanted_;
+    const SourceLists& lists_;
+    const bool has_baseline_;
+    RebuildProgress& progress_;
+    std::array<PageSet::Cursor, 3> cursors_;  // what is to be pulled, in this order
+    size_t cursor_ = 0;
+    std::deque<WantedQueue::Page> again_;  // were on their way when a connection ended
+    std::deque<InFlight> in_flight_;       // in the order of ordering
+    std::set<uint64_t> unreadable_;        // damaged at the source
+    uint32_t claimed_ = 0;                 // frames that the budget has set aside for us
+    bool lost_ = false;                    // a read has failed
+    std::string problem_;
+};
+
+}  // namespace lagan::recovery
