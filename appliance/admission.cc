@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "datapath/capsule.h"
+#include "datapath/roce/qp.h"
 
 namespace lagan::appliance {
 
@@ -50,7 +51,9 @@ cm::AcceptDecision Admission::decide(const cm::ConnectRequest& request, uint64_t
             .data_rkey = region->data_rkey,
             .role = grant.role,
             .engine = engines_.choose_engine(request.path.port_id),
-            .max_responder_resources = responder_resources_};
+            // Whoever rebuilds a region reads nothing but this one's pages, and people wait for it.
+            .max_responder_resources =
+                grant.role == Role::recover ? static_cast<uint8_t>(kMaxReadDepth) : responder_resources_};
 }
 
 nlohmann::json Admission::counters() const {

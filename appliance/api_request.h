@@ -41,7 +41,7 @@ struct Call {
 };
 
 // What a route's handler waits for at most, besides the control thread; each has workers of its own.
-enum class Waits : uint8_t { no, for_checkpoint, for_store };
+enum class Waits : uint8_t { no, for_checkpoint, for_store, for_probe };
 
 struct Route {
     std::string_view method;
@@ -52,5 +52,7 @@ struct Route {
 
 // Checkpoints, restores, baselines, events (recovery_routes.cc).
 std::span<const Route> recovery_routes();
+// Rebuilds, probes (rebuild_routes.cc).
+std::span<const Route> rebuild_routes();
 
 }  // namespace lagan::appliance

@@ -294,11 +294,13 @@ void drop_queue(Appliance& a) {
 void open_baseline(Appliance& a) {
     if (!a.options.baseline.store.empty() && !a.arena->read_only())
         a.recovery = std::make_unique<Recovery>(a);
+    if (!a.arena->read_only()) a.rebuilds = std::make_unique<Rebuilds>(a);
 }
 
-// Cancels what runs; a region half restored is dropped at the next start.
+// Cancels what runs; a region half restored is dropped at the next start, one half rebuilt goes on then.
 void close_baseline(Appliance& a) {
     if (a.queue) a.queue->close();
+    a.rebuilds.reset();
     a.recovery.reset();
 }
 
@@ -311,7 +313,8 @@ void open_api(Appliance& a) {
 
 void close_api(Appliance& a) {
     if (a.queue) a.queue->close();
-    if (a.recovery) a.recovery->stop();  // a request may wait for its store
+    if (a.recovery) a.recovery->stop();  // a request may wait for its store, or for the end of a rebuild
+    if (a.rebuilds) a.rebuilds->stop();
     a.server.reset();
     a.api.reset();
     a.node.reset();

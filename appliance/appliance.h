@@ -19,6 +19,7 @@
 #include "appliance/node_api.h"
 #include "appliance/options.h"
 #include "appliance/ports.h"
+#include "appliance/rebuilds.h"
 #include "appliance/recovery.h"
 #include "appliance/sizing.h"
 #include "datapath/cm/control_plane.h"
@@ -72,6 +73,7 @@ struct Appliance {
     uint64_t vanished_closed = 0;  // connections closed because the port's other end had gone
     std::unique_ptr<ControlQueue> queue;
     std::unique_ptr<Recovery> recovery;  // null: no store is configured
+    std::unique_ptr<Rebuilds> rebuilds;  // null: a rescue
     std::unique_ptr<NodeService> node;
     std::unique_ptr<NodeApi> api;
     std::unique_ptr<HttpServer> server;

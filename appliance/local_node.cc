@@ -32,6 +32,8 @@ PortStatus status_of(const Port& port) {
     return status;
 }
 
+}  // namespace
+
 ServiceError::Kind kind_of(memory::RegionError::Kind kind) {
     switch (kind) {
         case memory::RegionError::Kind::exists:
@@ -45,8 +47,6 @@ ServiceError::Kind kind_of(memory::RegionError::Kind kind) {
     }
     return ServiceError::Kind::invalid;
 }
-
-}  // namespace
 
 NodeStatus LocalNode::node() {
     const auto uptime = std::chrono::steady_clock::now() - a_.started;
@@ -147,6 +147,7 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
 void LocalNode::delete_region(const std::string& name) {
     refuse_in_rescue("none can be deleted");
     memory::Region& region = find(name);
+    if (a_.rebuilds) a_.rebuilds->let_go(name);
     if (a_.recovery) a_.recovery->let_go(region);
     const auto connections = connections_of(region);
     for (const uint32_t qpn : connections)
@@ -171,6 +172,10 @@ IssuedGrant LocalNode::make_grant(const std::string& name, Role role, uint64_t t
 
 Recovery* LocalNode::recovery() {
     return a_.recovery.get();
+}
+
+Rebuilds* LocalNode::rebuilds() {
+    return a_.rebuilds.get();
 }
 
 std::vector<recovery::Event> LocalNode::events_after(uint64_t number) {

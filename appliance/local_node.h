@@ -7,6 +7,8 @@
 
 namespace lagan::appliance {
 
+ServiceError::Kind kind_of(memory::RegionError::Kind kind);
+
 class LocalNode final : public NodeService {
   public:
     explicit LocalNode(Appliance& appliance) : a_(appliance) {}
@@ -19,6 +21,7 @@ class LocalNode final : public NodeService {
     IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) override;
     nlohmann::json statistics() override;
     Recovery* recovery() override;
+    Rebuilds* rebuilds() override;
     std::vector<recovery::Event> events_after(uint64_t number) override;
 
   private:

@@ -215,7 +215,8 @@ Match find_route(const ApiRequest& request) {
     const auto path = segments(
         target.substr(1, target.find('?') == std::string_view::npos ? target.npos : target.find('?') - 1));
     Match match;
-    for (const std::span<const Route> routes : {std::span<const Route>(kRoutes), recovery_routes()})
+    for (const std::span<const Route> routes :
+         {std::span<const Route>(kRoutes), recovery_routes(), rebuild_routes()})
         for (const Route& route : routes) {
             if (!matches(route, path, match.name)) continue;
             match.allowed.push_back(route.method);
@@ -328,7 +329,8 @@ HttpHandlers NodeApi::handlers() const {
     // By Waits. The store's workers are few, and a request that would wait long is better refused.
     return {.lanes = {{.threads = 2, .max_requests = 64, .what = "the control thread"},
                       {.threads = 2, .max_requests = 16, .what = "the end of a checkpoint"},
-                      {.threads = 4, .max_requests = 16, .what = "the baseline store"}},
+                      {.threads = 4, .max_requests = 16, .what = "the baseline store"},
+                      {.threads = 4, .max_requests = 64, .what = "another appliance"}},
             .lane_of = [](const ApiRequest& request) { return static_cast<size_t>(what_for(request)); },
             .handle = [this](const ApiRequest& request) { return handle(request); }};
 }

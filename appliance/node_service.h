@@ -15,6 +15,7 @@
 namespace lagan::appliance {
 
 class Recovery;
+class Rebuilds;
 
 struct RegionSpec {
     std::string name;
@@ -107,6 +108,8 @@ class NodeService {
 
     // Any thread. Null: no checkpoints are made here.
     virtual Recovery* recovery() { return nullptr; }
+    // Any thread. Null: a rescue.
+    virtual Rebuilds* rebuilds() { return nullptr; }
     virtual std::vector<recovery::Event> events_after(uint64_t number) = 0;
 };
 

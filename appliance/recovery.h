@@ -46,6 +46,7 @@ class Recovery {
     }
 
     // Any thread.
+    baseline::ObjectStore& store() { return store_; }
     recovery::Restorer& restorer() { return *restorer_; }
 
   private:
