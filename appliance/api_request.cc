@@ -20,7 +20,7 @@ constexpr int kMaxJsonDepth = 16;
 }  // namespace
 
 void refuse(unsigned status, const std::string& detail) {
-    throw Refused{problem(status, detail)};
+    throw Refused{http::problem(status, detail)};
 }
 
 json parse_body(const std::string& body, std::span<const std::string_view> known_fields) {

@@ -9,14 +9,14 @@
 #include <string_view>
 
 #include "appliance/control_queue.h"
-#include "appliance/http.h"
 #include "appliance/node_service.h"
+#include "mgmt/http/message.h"
 
 namespace lagan::appliance {
 
 // Thrown by what is below; becomes the reply.
 struct Refused {
-    ApiReply reply;
+    http::Reply reply;
 };
 [[noreturn]] void refuse(unsigned status, const std::string& detail);
 
@@ -36,7 +36,7 @@ uint64_t number_in_query(std::string_view target, std::string_view key, uint64_t
 struct Call {
     NodeService& service;
     ControlQueue& control;
-    const ApiRequest& request;
+    const http::Request& request;
     std::string name;
 };
 
@@ -46,7 +46,7 @@ enum class Waits : uint8_t { no, for_checkpoint, for_store, for_probe };
 struct Route {
     std::string_view method;
     std::string_view path;  // {} stands for one path segment
-    ApiReply (*handler)(const Call&);
+    http::Reply (*handler)(const Call&);
     Waits waits = Waits::no;
 };
 

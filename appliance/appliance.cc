@@ -307,8 +307,14 @@ void close_baseline(Appliance& a) {
 void open_api(Appliance& a) {
     a.node = std::make_unique<LocalNode>(a);
     a.api = std::make_unique<NodeApi>(*a.node, *a.queue);
-    a.server = std::make_unique<HttpServer>(a.options.node.api_socket, a.api->handlers());
-    spdlog::info("node API: {}", a.options.node.api_socket.string());
+    std::vector<http::Listen> where{{.unix_socket = a.options.node.api_socket}};
+    if (const ApiOptions& api = a.options.api; api.listen)
+        where.push_back({.tcp = *api.listen,
+                         .tls = http::server_tls(
+                             {.certificate = api.certificate, .key = api.key, .client_ca = api.client_ca})});
+    a.server = std::make_unique<http::Server>(std::move(where), a.api->handlers());
+    spdlog::info("node API: {}{}", a.options.node.api_socket.string(),
+                 a.options.api.listen ? " and https://" + http::to_string(*a.options.api.listen) : "");
 }
 
 void close_api(Appliance& a) {

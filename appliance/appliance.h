@@ -14,7 +14,6 @@
 #include "appliance/admission.h"
 #include "appliance/control_queue.h"
 #include "appliance/grant.h"
-#include "appliance/http_server.h"
 #include "appliance/lcore_plan.h"
 #include "appliance/node_api.h"
 #include "appliance/options.h"
@@ -29,6 +28,7 @@
 #include "datapath/memory/region_table.h"
 #include "datapath/memory/rkey_table.h"
 #include "datapath/qp_table.h"
+#include "mgmt/http/server.h"
 #include "mgmt/recovery/workers.h"
 
 namespace lagan::appliance {
@@ -76,7 +76,7 @@ struct Appliance {
     std::unique_ptr<Rebuilds> rebuilds;  // null: a rescue
     std::unique_ptr<NodeService> node;
     std::unique_ptr<NodeApi> api;
-    std::unique_ptr<HttpServer> server;
+    std::unique_ptr<http::Server> server;
 
     bool rescues() const {
         return !options.start.rescue.empty();

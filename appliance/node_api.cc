@@ -127,33 +127,33 @@ GrantSpec parse_grant_spec(const std::string& text) {
 
 // ---- Routes ----
 
-ApiReply get_node(const Call& call) {
+http::Reply get_node(const Call& call) {
     return {.body = to_json(call.control.run([&] { return call.service.node(); }))};
 }
 
-ApiReply get_stats(const Call& call) {
+http::Reply get_stats(const Call& call) {
     return {.body = call.control.run([&] { return call.service.statistics(); })};
 }
 
-ApiReply list_regions(const Call& call) {
+http::Reply list_regions(const Call& call) {
     json list = json::array();
     for (const auto& region : call.control.run([&] { return call.service.regions(); }))
         list.push_back(to_json(region));
     return {.body = {{"regions", std::move(list)}}};
 }
 
-ApiReply create_region(const Call& call) {
+http::Reply create_region(const Call& call) {
     const RegionSpec spec = parse_region_spec(call.request.body);
     return {.status = 201,
             .body = to_json(call.control.run([&] { return call.service.create_region(spec); }))};
 }
 
-ApiReply get_region(const Call& call) {
+http::Reply get_region(const Call& call) {
     return {.body = to_json(call.control.run([&] { return call.service.region(call.name); }))};
 }
 
 // A checkpoint of the region is cancelled first; it needs a moment to notice.
-ApiReply delete_region(const Call& call) {
+http::Reply delete_region(const Call& call) {
     const auto end = std::chrono::steady_clock::now() + kWaitForCheckpoint;
     for (;;) {
         try {
@@ -166,7 +166,7 @@ ApiReply delete_region(const Call& call) {
     }
 }
 
-ApiReply make_grant(const Call& call) {
+http::Reply make_grant(const Call& call) {
     const GrantSpec spec = parse_grant_spec(call.request.body);
     const auto grant =
         call.control.run([&] { return call.service.make_grant(call.name, spec.role, spec.ttl_s); });
@@ -209,7 +209,7 @@ struct Match {
     std::vector<std::string_view> allowed{};  // methods of the routes with this path
 };
 
-Match find_route(const ApiRequest& request) {
+Match find_route(const http::Request& request) {
     const std::string_view target = request.target;
     if (!target.starts_with('/')) refuse(400, "the request target must be a path");
     const auto path = segments(
@@ -227,17 +227,18 @@ Match find_route(const ApiRequest& request) {
     return match;
 }
 
-ApiReply dispatch(NodeService& service, ControlQueue& control, const ApiRequest& request) {
+http::Reply dispatch(NodeService& service, ControlQueue& control, const http::Request& request) {
     const Match match = find_route(request);
     if (match.route != nullptr) return match.route->handler({service, control, request, match.name});
     if (match.allowed.empty())
         refuse(404, "there is no such resource; GET /v1/node, /v1/regions and /v1/stats are where to start");
-    ApiReply reply = problem(405, fmt::format("this resource takes {}", fmt::join(match.allowed, ", ")));
-    reply.allowed_methods = fmt::format("{}", fmt::join(match.allowed, ", "));
+    http::Reply reply =
+        http::problem(405, fmt::format("this resource takes {}", fmt::join(match.allowed, ", ")));
+    reply.headers.emplace_back("Allow", fmt::format("{}", fmt::join(match.allowed, ", ")));
     return reply;
 }
 
-Waits what_for(const ApiRequest& request) {
+Waits what_for(const http::Request& request) {
     try {
         const Match match = find_route(request);
         return match.route == nullptr ? Waits::no : match.route->waits;
@@ -265,74 +266,30 @@ unsigned http_status(ServiceError::Kind kind) {
     return 500;
 }
 
-const char* status_title(unsigned status) {
-    switch (status) {
-        case 400:
-            return "Bad Request";
-        case 403:
-            return "Forbidden";
-        case 404:
-            return "Not Found";
-        case 405:
-            return "Method Not Allowed";
-        case 408:
-            return "Request Timeout";
-        case 409:
-            return "Conflict";
-        case 413:
-            return "Payload Too Large";
-        case 422:
-            return "Unprocessable Entity";
-        case 431:
-            return "Request Header Fields Too Large";
-        case 503:
-            return "Service Unavailable";
-        case 507:
-            return "Insufficient Storage";
-        default:
-            return "Internal Server Error";
-    }
-}
-
 }  // namespace
 
-std::string ApiReply::body_text() const {
-    if (body.is_null()) return {};
-    // Names and paths come from outside: what is not UTF-8 is replaced, not thrown about.
-    return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-}
-
-ApiReply problem(unsigned status, const std::string& detail) {
-    return {.status = status,
-            .body = {{"type", "about:blank"},
-                     {"title", status_title(status)},
-                     {"status", status},
-                     {"detail", detail}},
-            .problem = true};
-}
-
-ApiReply NodeApi::handle(const ApiRequest& request) const {
+http::Reply NodeApi::handle(const http::Request& request) const {
     try {
         return dispatch(service_, control_, request);
     } catch (const Refused& refused) {
         return refused.reply;
     } catch (const ServiceError& error) {
-        return problem(http_status(error.kind), error.what());
+        return http::problem(http_status(error.kind), error.what());
     } catch (const QueueClosed& error) {
-        return problem(503, error.what());
+        return http::problem(503, error.what());
     } catch (const std::exception& error) {
-        return problem(500, error.what());
+        return http::problem(500, error.what());
     }
 }
 
-HttpHandlers NodeApi::handlers() const {
+http::Handlers NodeApi::handlers() const {
     // By Waits. The store's workers are few, and a request that would wait long is better refused.
     return {.lanes = {{.threads = 2, .max_requests = 64, .what = "the control thread"},
                       {.threads = 2, .max_requests = 16, .what = "the end of a checkpoint"},
                       {.threads = 4, .max_requests = 16, .what = "the baseline store"},
                       {.threads = 4, .max_requests = 64, .what = "another appliance"}},
-            .lane_of = [](const ApiRequest& request) { return static_cast<size_t>(what_for(request)); },
-            .handle = [this](const ApiRequest& request) { return handle(request); }};
+            .lane_of = [](const http::Request& request) { return static_cast<size_t>(what_for(request)); },
+            .handle = [this](const http::Request& request) { return handle(request); }};
 }
 
 }  // namespace lagan::appliance

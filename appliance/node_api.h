@@ -3,8 +3,8 @@
 #pragma once
 
 #include "appliance/control_queue.h"
-#include "appliance/http_server.h"
 #include "appliance/node_service.h"
+#include "mgmt/http/server.h"
 
 namespace lagan::appliance {
 
@@ -14,11 +14,11 @@ class NodeApi {
     NodeApi(NodeService& service, ControlQueue& control) : service_(service), control_(control) {}
 
     // Any thread but the control thread. Never throws: whatever goes wrong is a reply.
-    ApiReply handle(const ApiRequest& request) const;
+    http::Reply handle(const http::Request& request) const;
 
-    // For an HttpServer: handle() in lanes, so that a store or a checkpoint that hangs keeps nobody waiting
+    // For an http::Server: handle() in lanes, so that a store or a checkpoint that hangs keeps nobody waiting
     // who asks for something else. Must outlive the server.
-    HttpHandlers handlers() const;
+    http::Handlers handlers() const;
 
   private:
     NodeService& service_;

@@ -119,6 +119,34 @@ void read_baseline(const toml::table& table, BaselineOptions& baseline) {
     reader.refuse_unknown_keys();
 }
 
+std::filesystem::path read_file_name(TomlReader& reader, std::string_view key, bool needed) {
+    const std::string text = reader.text(key).value_or("");
+    if (text.empty() && needed)
+        reader.fail(key,
+                    "is missing: by TCP the node API is served only with a certificate, key and client_ca; "
+                    "without them everybody on the network could delete regions");
+    if (!text.empty() && !text.starts_with('/'))
+        reader.fail(key, fmt::format("\"{}\" must be a path from the root", text));
+    return text;
+}
+
+void read_api(const toml::table& table, ApiOptions& api) {
+    TomlReader reader(table, "api");
+    const std::string listen = reader.text("listen").value_or("");
+    if (!listen.empty()) {
+        api.listen = http::parse_tcp_address(listen);
+        if (!api.listen || api.listen->port == 0)
+            reader.fail("listen", fmt::format("is \"{}\", but must be ADDRESS:PORT, such as "
+                                              "\"192.0.2.1:7470\", \"[2001:db8::1]:7470\" or "
+                                              "\"0.0.0.0:7470\"",
+                                              listen));
+    }
+    api.certificate = read_file_name(reader, "certificate", api.listen.has_value());
+    api.key = read_file_name(reader, "key", api.listen.has_value());
+    api.client_ca = read_file_name(reader, "client_ca", api.listen.has_value());
+    reader.refuse_unknown_keys();
+}
+
 void read_log(const toml::table& table, LogOptions& log) {
     TomlReader reader(table, "log");
     log.level = reader.choice<LogLevel>("level", kLogLevels).value_or(log.level);
@@ -146,6 +174,7 @@ Options read_options(const toml::table& root, const std::string& file_name) {
     const auto ports = reader.tables("port");
     if (const auto* table = reader.table("rdma")) read_rdma(*table, options.rdma);
     if (const auto* table = reader.table("baseline")) read_baseline(*table, options.baseline);
+    if (const auto* table = reader.table("api")) read_api(*table, options.api);
     if (const auto* table = reader.table("log")) read_log(*table, options.log);
     reader.refuse_unknown_keys();
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "datapath/net/address.h"
+#include "mgmt/http/tcp_address.h"
 
 namespace lagan::appliance {
 
@@ -78,6 +79,13 @@ struct BaselineOptions {
     uint64_t bytes_per_s = 0;       // that checkpoints write at most; 0: no limit
 };
 
+// The node API by TCP, where it is always TLS with certificates on both sides.
+struct ApiOptions {
+    std::optional<http::TcpAddress> listen;  // empty: the unix socket only
+    std::filesystem::path certificate, key;  // the node's own, PEM
+    std::filesystem::path client_ca;         // whoever has a certificate of this CA may do everything
+};
+
 struct LogOptions {
     LogLevel level = LogLevel::info;
 };
@@ -89,6 +97,7 @@ struct Options {
     std::vector<PortOptions> ports;
     RdmaOptions rdma;
     BaselineOptions baseline;
+    ApiOptions api;
     LogOptions log;
     StartOptions start;
 };

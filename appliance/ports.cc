@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #define ALLOW_EXPERIMENTAL_API  // rte_dev_dma_map(): no stable call does it
 #include "appliance/ports.h"
+#include "mgmt/http/unix_listener.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -20,8 +21,6 @@
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
-
-#include "appliance/unix_listener.h"
 
 namespace lagan::appliance {
 
@@ -104,7 +103,7 @@ int read_node(const std::string& file) {
 }  // namespace
 
 void prepare_port(const PortOptions& port) {
-    if (port.kind == PortKind::vhost || port.kind == PortKind::memif) make_way_for_socket(port.path);
+    if (port.kind == PortKind::vhost || port.kind == PortKind::memif) http::make_way_for_socket(port.path);
     if (port.kind == PortKind::af_packet) check_interface(port);
 }
 

@@ -114,7 +114,7 @@ json to_json(const RebuildStatus& status) {
 
 // ---- Handlers ----
 
-ApiReply start_rebuild(const Call& call) {
+http::Reply start_rebuild(const Call& call) {
     const RebuildRequest request = request_of(call.request.body);
     Rebuilds& rebuilds = rebuilds_of(call);
     call.control.run([&] { rebuilds.start(request); });
@@ -129,14 +129,14 @@ ApiReply start_rebuild(const Call& call) {
                                           .rolled_back = !request.source})};
 }
 
-ApiReply list_rebuilds(const Call& call) {
+http::Reply list_rebuilds(const Call& call) {
     json list = json::array();
     for (const RebuildStatus& status : rebuilds_of(call).rebuilder().list())
         list.push_back(to_json(status));
     return {.body = {{"rebuilds", std::move(list)}}};
 }
 
-ApiReply get_rebuild(const Call& call) {
+http::Reply get_rebuild(const Call& call) {
     const auto status = rebuilds_of(call).rebuilder().status(call.name);
     if (!status)
         refuse(404, fmt::format("no rebuild of \"{}\" was asked for since lagand's start", call.name));
@@ -144,7 +144,7 @@ ApiReply get_rebuild(const Call& call) {
 }
 
 // What is there of the region goes; one that is whole stays.
-ApiReply drop_rebuild(const Call& call) {
+http::Reply drop_rebuild(const Call& call) {
     Rebuilds& rebuilds = rebuilds_of(call);
     if (!rebuilds.rebuilder().forget(call.name, kCancelWithin))
         refuse(503, fmt::format("the rebuild of {} is being cancelled; try again", call.name));
@@ -155,7 +155,7 @@ ApiReply drop_rebuild(const Call& call) {
     return {.status = 204};
 }
 
-ApiReply probe(const Call& call) {
+http::Reply probe(const Call& call) {
     constexpr std::array<std::string_view, 4> kFields{"address", "port", "grant", "timeout_ms"};
     const json body = parse_body(call.request.body, kFields);
     const SourceAddress where = address_of(body);

@@ -91,39 +91,39 @@ json to_json(const baseline::CutInfo& cut) {
 
 // ---- Handlers ----
 
-ApiReply get_checkpoint(const Call& call) {
+http::Reply get_checkpoint(const Call& call) {
     Recovery& recovery = recovery_of(call);
     return {.body = to_json(call.control.run([&] { return recovery.checkpoint(call.name); }))};
 }
 
-ApiReply start_checkpoint(const Call& call) {
+http::Reply start_checkpoint(const Call& call) {
     Recovery& recovery = recovery_of(call);
     call.control.run([&] { recovery.start_checkpoint(call.name); });
-    ApiReply reply = get_checkpoint(call);
+    http::Reply reply = get_checkpoint(call);
     reply.status = 202;
     return reply;
 }
 
-ApiReply cancel_checkpoint(const Call& call) {
+http::Reply cancel_checkpoint(const Call& call) {
     Recovery& recovery = recovery_of(call);
     call.control.run([&] { recovery.cancel_checkpoint(call.name); });
     return {.status = 204};
 }
 
-ApiReply list_restores(const Call& call) {
+http::Reply list_restores(const Call& call) {
     json list = json::array();
     for (const auto& status : recovery_of(call).restorer().list())
         list.push_back(to_json(status));
     return {.body = {{"restores", std::move(list)}}};
 }
 
-ApiReply get_restore(const Call& call) {
+http::Reply get_restore(const Call& call) {
     const auto status = recovery_of(call).restorer().status(call.name);
     if (!status) refuse(404, fmt::format("no restore of \"{}\" was asked for", call.name));
     return {.body = to_json(*status)};
 }
 
-ApiReply start_restore(const Call& call) {
+http::Reply start_restore(const Call& call) {
     constexpr std::array<std::string_view, 4> kFields{"region", "manifest", "reserve", "overcommit"};
     const json body = parse_body(call.request.body, kFields);
     recovery::RestoreRequest request;
@@ -148,17 +148,17 @@ ApiReply start_restore(const Call& call) {
     return {.status = 202, .body = to_json(*recovery.restorer().status(request.region))};
 }
 
-ApiReply cancel_restore(const Call& call) {
+http::Reply cancel_restore(const Call& call) {
     recovery_of(call).restorer().cancel(call.name);
     return {.status = 204};
 }
 
-ApiReply list_baselines(const Call& call) {
+http::Reply list_baselines(const Call& call) {
     Recovery& recovery = recovery_of(call);
     return {.body = {{"baselines", ask_store([&] { return recovery.baselines(); })}}};
 }
 
-ApiReply get_baseline(const Call& call) {
+http::Reply get_baseline(const Call& call) {
     Recovery& recovery = recovery_of(call);
     json cuts = json::array();
     for (const auto& cut : ask_store([&] { return recovery.cuts(call.name); }))
@@ -167,7 +167,7 @@ ApiReply get_baseline(const Call& call) {
     return {.body = {{"region", call.name}, {"cuts", std::move(cuts)}}};
 }
 
-ApiReply list_events(const Call& call) {
+http::Reply list_events(const Call& call) {
     json list = json::array();
     for (const recovery::Event& event :
          call.service.events_after(number_in_query(call.request.target, "after", 0)))

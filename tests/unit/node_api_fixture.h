@@ -17,10 +17,10 @@
 #include <thread>
 #include <vector>
 
-#include "appliance/http_server.h"
 #include "appliance/node_api.h"
-#include "appliance/unix_listener.h"
 #include "client/node_client.h"
+#include "mgmt/http/server.h"
+#include "mgmt/http/unix_listener.h"
 
 namespace lagan::test {
 
@@ -115,9 +115,9 @@ struct Fixture {
     NodeApi api{node, queue};
     std::atomic<bool> stop{false};
     std::thread control;
-    std::unique_ptr<HttpServer> server;
+    std::unique_ptr<http::Server> server;
 
-    explicit Fixture(const HttpLimits& limits = {}) {
+    explicit Fixture(const http::Limits& limits = {}) {
         std::string name = (fs::temp_directory_path() / "lagan-api-XXXXXX").string();
         BOOST_REQUIRE(mkdtemp(name.data()) != nullptr);
         directory = name;
@@ -129,7 +129,8 @@ struct Fixture {
             }
         });
         node.control_thread = control.get_id();
-        server = std::make_unique<HttpServer>(socket, api.handlers(), limits);
+        server = std::make_unique<http::Server>(std::vector<http::Listen>{{.unix_socket = socket}},
+                                                api.handlers(), limits);
     }
     ~Fixture() {
         queue.close();

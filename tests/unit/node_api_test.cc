@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(requests_follow_each_other_on_one_connection) {
 }
 
 BOOST_AUTO_TEST_CASE(many_clients_at_once) {
-    Fixture fixture(HttpLimits{.max_connections = 4});
+    Fixture fixture(http::Limits{.max_connections = 4});
     std::atomic<unsigned> good{0};
     std::vector<std::thread> threads;
     for (int t = 0; t < 16; ++t) {
@@ -181,7 +181,7 @@ BOOST_AUTO_TEST_CASE(many_clients_at_once) {
 }
 
 BOOST_AUTO_TEST_CASE(silent_clients_are_let_go_and_hold_nobody_up) {
-    Fixture fixture(HttpLimits{.max_connections = 2, .timeout = 200ms});
+    Fixture fixture(http::Limits{.max_connections = 2, .timeout = 200ms});
     const RawClient silent(fixture.socket);
     const RawClient slow(fixture.socket);
     slow.send("GET /v1/node HT");
@@ -245,30 +245,30 @@ BOOST_AUTO_TEST_CASE(a_stale_socket_is_replaced_a_live_one_is_not) {
                    what.find(part) != std::string::npos;
         };
     };
-    BOOST_CHECK_EXCEPTION(UnixListener{fixture.socket}, std::runtime_error,
+    BOOST_CHECK_EXCEPTION(http::UnixListener{fixture.socket}, std::runtime_error,
                           names_it("another process answers"));
     BOOST_TEST(fixture.client().get("/v1/node").status == 200u);
 
     const fs::path stale = fixture.directory / "stale.sock";
     {
-        UnixListener dead(stale);
+        http::UnixListener dead(stale);
         close(dead.release());
         fs::rename(stale, fixture.directory / "kept");  // out of the destructor's reach, as after kill -9
     }
     fs::rename(fixture.directory / "kept", stale);
     {
-        const UnixListener listener(stale);
+        const http::UnixListener listener(stale);
         const RawClient reached(stale);
     }
     BOOST_TEST(!fs::exists(stale));
 
     const fs::path file = fixture.directory / "file";
     std::ofstream(file) << "precious";
-    BOOST_CHECK_EXCEPTION(UnixListener{file}, std::runtime_error, names_it("is no socket"));
+    BOOST_CHECK_EXCEPTION(http::UnixListener{file}, std::runtime_error, names_it("is no socket"));
     BOOST_TEST(fs::file_size(file) == 8u);
-    BOOST_CHECK_EXCEPTION(UnixListener{file / "x.sock"}, std::runtime_error,
+    BOOST_CHECK_EXCEPTION(http::UnixListener{file / "x.sock"}, std::runtime_error,
                           names_it("cannot make its directory"));
-    BOOST_CHECK_EXCEPTION(UnixListener{fixture.directory / std::string(120, 'a')}, std::runtime_error,
+    BOOST_CHECK_EXCEPTION(http::UnixListener{fixture.directory / std::string(120, 'a')}, std::runtime_error,
                           names_it("107"));
 }
 
@@ -282,7 +282,7 @@ BOOST_AUTO_TEST_CASE(an_appliance_that_is_not_there_is_named) {
 
 BOOST_AUTO_TEST_CASE(an_appliance_that_does_not_answer_is_given_up) {
     Fixture fixture;
-    const UnixListener mute(fixture.directory / "mute.sock");  // listens, and never accepts
+    const http::UnixListener mute(fixture.directory / "mute.sock");  // listens, and never accepts
     const auto in_time = [](const std::runtime_error& error) {
         return std::string(error.what()).find("in time") != std::string::npos;
     };

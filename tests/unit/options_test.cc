@@ -93,6 +93,11 @@ addresses = ["10.0.1.1/24"]
 service_port = 18515
 max_qps = 64
 responder_resources = 128
+[api]
+listen = "[::1]:7470"
+certificate = "/c.pem"
+key = "/k.pem"
+client_ca = "/ca.pem"
 [log]
 level = "debug"
 )",
@@ -113,6 +118,8 @@ level = "debug"
     BOOST_TEST(options.ports[1].name == "pci1");
     BOOST_TEST(options.ports[1].devargs == "dv_flow_en=1");
     BOOST_TEST(options.rdma.service_port == 18515u);
+    BOOST_TEST((options.api.listen.value() == lagan::http::TcpAddress{"::1", 7470}));
+    BOOST_TEST(options.api.client_ca == "/ca.pem");
     BOOST_TEST((options.log.level == LogLevel::debug));
 }
 
@@ -125,6 +132,22 @@ BOOST_AUTO_TEST_CASE(errors_name_file_line_column_key_and_what_is_allowed) {
         {"nesting", "a = " + std::string(5000, '['), {"x.toml:1:", "not valid TOML"}},
         {"no port", "[node]\nname = \"a\"\n", {"x.toml: port: there is no [[port]]"}},
         {"empty", "", {"x.toml: port: there is no [[port]]"}},
+        {"an address without a port",
+         "[api]\nlisten = \"0.0.0.0\"\n" + kPort,
+         {"x.toml:2:10: api.listen: is \"0.0.0.0\", but must be ADDRESS:PORT"}},
+        {"a name", "[api]\nlisten = \"localhost:1\"\n" + kPort, {"api.listen: is \"localhost:1\""}},
+        {"TCP without a certificate",
+         "[api]\nlisten = \"127.0.0.1:1\"\nkey = \"/k\"\nclient_ca = \"/a\"\n" + kPort,
+         {"api.certificate: is missing"}},
+        {"TCP without a key",
+         "[api]\nlisten = \"127.0.0.1:1\"\ncertificate = \"/c\"\nclient_ca = \"/a\"\n" + kPort,
+         {"api.key: is missing"}},
+        {"TCP for everybody",
+         "[api]\nlisten = \"127.0.0.1:1\"\ncertificate = \"/c\"\nkey = \"/k\"\n" + kPort,
+         {"api.client_ca: is missing", "everybody on the network"}},
+        {"a path from nowhere",
+         "[api]\nkey = \"k.pem\"\n" + kPort,
+         {"x.toml:2:7: api.key: \"k.pem\" must be a path from the root"}},
         {"a section misspelt",
          "[memroy]\nsize = 1\n" + kPort,
          {"x.toml:1:2: memroy: unknown key, did you mean 'memory'?"}},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "appliance/unix_listener.h"
+#include "mgmt/http/unix_listener.h"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
-namespace lagan::appliance {
+namespace lagan::http {
 
 namespace {
 
@@ -99,4 +99,4 @@ int UnixListener::release() {
     return std::exchange(fd_, -1);
 }
 
-}  // namespace lagan::appliance
+}  // namespace lagan::http

@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-namespace lagan::appliance {
+namespace lagan::http {
 
 // Makes the directory in which a socket is to be made, and removes the socket if a dead process left it
 // there. Throws std::runtime_error, naming the path, if somebody answers on it or it is a file of another
@@ -33,4 +33,4 @@ class UnixListener {
     ino_t inode_;
 };
 
-}  // namespace lagan::appliance
+}  // namespace lagan::http
