@@ -6,11 +6,14 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
+#include <cerrno>
+#include <cstring>
 #include <stdexcept>
 
 #include "mgmt/http/transport.h"
@@ -35,16 +38,24 @@ constexpr const char* kCiphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
                              (reason == nullptr ? "" : std::string(": ") + reason));
 }
 
+// OpenSSL's own words for it are "system lib".
+void check_readable(const fs::path& file, const char* what) {
+    ERR_clear_error();
+    if (access(file.c_str(), R_OK) != 0)
+        fail(file, std::string("cannot read ") + what + ": " + std::strerror(errno));
+}
+
 void check_key_file(const fs::path& file) {
     struct stat status {};
-    if (stat(file.c_str(), &status) != 0) fail(file, "cannot read the key: there is no such file");
+    check_readable(file, "the key");
+    if (stat(file.c_str(), &status) != 0) fail(file, "cannot read the key");
     if ((status.st_mode & S_IRWXO) != 0)
         fail(file, "the key can be used by everybody: chmod o-rwx " + file.string());
 }
 
 void load_identity(SSL_CTX* context, const fs::path& certificate, const fs::path& key) {
+    check_readable(certificate, "a certificate");
     check_key_file(key);
-    ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(context, certificate.c_str()) != 1)
         fail(certificate, "cannot read a certificate (PEM)");
     if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1)
@@ -53,7 +64,7 @@ void load_identity(SSL_CTX* context, const fs::path& certificate, const fs::path
 }
 
 void load_authority(SSL_CTX* context, const fs::path& ca) {
-    ERR_clear_error();
+    check_readable(ca, "CA certificates");
     if (SSL_CTX_load_verify_file(context, ca.c_str()) != 1) fail(ca, "cannot read CA certificates (PEM)");
 }
 

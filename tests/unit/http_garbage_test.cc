@@ -28,8 +28,9 @@ struct Fixture {
 
     Fixture() {
         ours.issue("node", "IP:127.0.0.1");
-        const http::ServerTlsFiles files{
-            .certificate = ours.certificate_of("node"), .key = ours.key_of("node"), .client_ca = ours.file()});
+        const auto tls = http::server_tls({.certificate = ours.certificate_of("node"),
+                                           .key = ours.key_of("node"),
+                                           .client_ca = ours.file()});
         server = std::make_unique<http::Server>(
             std::vector<http::Listen>{{.unix_socket = socket}, {.tcp = {"127.0.0.1", 0}, .tls = tls}},
             http::Handlers{.handle = echo}, http::Limits{.max_connections = 8, .timeout = 1s});
