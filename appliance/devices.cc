@@ -5,33 +5,21 @@
 
 #include <algorithm>
 
+#include "datapath/net/af_packet.h"
+
 namespace lagan::appliance {
 
 namespace {
 
 constexpr uint32_t kL2Bytes = 14 + 4;  // Ethernet header and one 802.1Q tag
-constexpr uint32_t kTpacketBytes =
-    32 + 20;  // what the kernel puts before a frame in a ring (TPACKET2_HDRLEN)
-constexpr uint32_t kRingFrames = 512;
-constexpr uint32_t kMinRoom = 2048;  // what drivers expect of any mbuf
+constexpr uint32_t kMinRoom = 2048;    // what drivers expect of any mbuf
 
 constexpr uint32_t round_up(uint32_t value, uint32_t to) {
     return (value + to - 1) / to * to;
 }
 
-// A slot of an af_packet ring. Sixteen of them are whole pages, as a block must be.
-uint32_t af_packet_frame_bytes(uint32_t mtu_bytes) {
-    return round_up(mtu_bytes + kL2Bytes + kTpacketBytes, 256);
-}
-
 uint32_t frame_bytes(uint32_t mtu_bytes) {
     return round_up(mtu_bytes + kL2Bytes, 128);
-}
-
-std::string af_packet(const PortOptions& port, uint32_t queues) {
-    const uint32_t frame = af_packet_frame_bytes(port.mtu_bytes);
-    return fmt::format("iface={},qpairs={},framesz={},blocksz={},framecnt={}", port.interface, queues, frame,
-                       frame * 16, kRingFrames);
 }
 
 // Driver and arguments of a virtual device, before port.devargs.
@@ -51,7 +39,8 @@ DeviceArguments make(const PortOptions& port, size_t index, uint32_t queues) {
                                   fmt::format("role=server,socket={},socket-abstract=no,bsize={}",
                                               port.path.string(), frame_bytes(port.mtu_bytes)));
         case PortKind::af_packet:
-            return virtual_device("net_af_packet", index, af_packet(port, queues));
+            return virtual_device("net_af_packet", index,
+                                  net::af_packet_arguments(port.interface, queues, port.mtu_bytes));
         case PortKind::tap:
             return virtual_device("net_tap", index, fmt::format("iface={}", port.interface));
         case PortKind::virtio_user:
@@ -79,7 +68,7 @@ uint32_t rx_room_bytes(const std::vector<PortOptions>& ports) {
     uint32_t room = kMinRoom;
     for (const PortOptions& port : ports) {
         // The af_packet driver wants room for a whole slot of its ring.
-        room = std::max(room, port.kind == PortKind::af_packet ? af_packet_frame_bytes(port.mtu_bytes)
+        room = std::max(room, port.kind == PortKind::af_packet ? net::af_packet_slot_bytes(port.mtu_bytes)
                                                                : frame_bytes(port.mtu_bytes));
     }
     return room;

@@ -5,14 +5,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <net/if.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_memory.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +18,8 @@
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
+
+#include "datapath/net/af_packet.h"
 
 namespace lagan::appliance {
 
@@ -33,24 +32,18 @@ constexpr mode_t kSocketMode = 0660;
     throw std::runtime_error(fmt::format("port {} ({}): {}", port.name, to_string(port.kind), what));
 }
 
-// What the kernel says about an interface, by ioctl: /sys may show another network namespace's.
 void check_interface(const PortOptions& port) {
-    ifreq request{};
-    port.interface.copy(request.ifr_name, sizeof request.ifr_name - 1);
-    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    const bool exists = ioctl(fd, SIOCGIFMTU, &request) == 0;
-    const int mtu = request.ifr_mtu;
-    const bool is_up = exists && ioctl(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
-    close(fd);
-    if (!exists)
+    const auto found = net::find_interface(port.interface);
+    if (!found)
         fail_port(port, fmt::format("there is no interface \"{}\" here (see: ip link)", port.interface));
-    if (!is_up) fail_port(port, fmt::format("the interface is down; run: ip link set {} up", port.interface));
-    if (mtu < static_cast<int>(port.mtu_bytes)) {
+    if (!found->up)
+        fail_port(port, fmt::format("the interface is down; run: ip link set {} up", port.interface));
+    if (found->mtu < port.mtu_bytes) {
         fail_port(
             port,
             fmt::format(
                 "the interface's MTU is {}, the port's {}; run: ip link set {} mtu {}, or lower port.mtu",
-                mtu, port.mtu_bytes, port.interface, port.mtu_bytes));
+                found->mtu, port.mtu_bytes, port.interface, port.mtu_bytes));
     }
 }
 
