@@ -42,9 +42,10 @@ DpdkFabric::DpdkFabric(std::shared_ptr<DpdkHost> host, const DpdkConnectOptions&
 }
 
 DpdkFabric::~DpdkFabric() {
-    disconnect();
+    if (let_go_ == nullptr) disconnect();  // else the peer has been asked, and nobody waits for it any more
     for (int i = 0; i < 8; i++)
         host_->poll();  // the engine lets go of the queue pair, whose context is this
+    if (qp_ != nullptr) qp_->context = nullptr;
     host_->detach(*this);
 }
 

@@ -18,6 +18,11 @@ struct Refused : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// The region has lost stores that were acknowledged, and the caller wants to stop then.
+struct RolledBack : Refused {
+    using Refused::Refused;
+};
+
 enum class CompletionStatus : uint8_t {
     success,
     remote_access_error,       // NAK 0x62: wrong R_Key, range or right
@@ -85,9 +90,11 @@ class Fabric {
         return true;
     }
 
-    // Of one that reconnects by itself (reconnecting_fabric.h): how often it has; and for how long it tries
-    // to from now on. 0: a connection that is lost, or has been, fails at once.
+    // Of one that reconnects by itself (reconnecting_fabric.h): how often it has; has it failed because the
+    // region was rolled back; and for how long it tries to from now on. 0: a connection that is lost, or has
+    // been, fails at once.
     virtual uint64_t reconnections() const { return 0; }
+    virtual bool rolled_back() const { return false; }
     virtual void set_reconnect_limit(std::chrono::milliseconds) {}
 };
 

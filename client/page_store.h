@@ -48,6 +48,8 @@ class PageStore {
     virtual bool connected() const = 0;        // false once the connection has failed
     virtual std::string failure() const = 0;   // one line for people; empty while connected
     virtual uint64_t reconnections() const { return 0; }
+    // That is why it is not connected: acknowledged stores are missing.
+    virtual bool rolled_back() const { return false; }
 };
 
 }  // namespace lagan::client

@@ -19,6 +19,9 @@ constexpr milliseconds kWorthTelling{1000};
 // Between looks at a connection that is lost. Whoever calls poll() in a loop would take the processor from an
 // appliance on this machine otherwise.
 constexpr milliseconds kPause{1};
+// Without an answer for so long, a region that may move is asked after: before the connection has used up its
+// tries.
+constexpr milliseconds kDoubt{500};
 
 // Ended by the way to the appliance, not by the appliance's answer to the operation.
 bool mends(CompletionStatus status) {
@@ -76,6 +79,7 @@ bool ReconnectingFabric::post_send(uint64_t cookie, std::span<const std::byte> m
 bool ReconnectingFabric::post(Operation operation) {
     if (!connection_ && connected() && !waiting_since_) waiting_since_ = Clock::now();
     if (!connection_ || posted_ != operations_.size() || !post_to_connection(operation)) return false;
+    if (operations_.empty()) last_answer_ = Clock::now();
     operations_.push_back(std::move(operation));
     posted_++;
     return true;
@@ -112,6 +116,7 @@ bool ReconnectingFabric::complete_oldest(CompletionStatus status) {
     posted_--;
     const bool known = oldest.told;
     if (status == CompletionStatus::success) {
+        if (way_.moved) last_answer_ = Clock::now();
         waiting_since_.reset();
         backoff_ = options_.first_backoff;
         oldest.told = true;
@@ -131,13 +136,26 @@ size_t ReconnectingFabric::poll(std::span<Completion> out) {
     const size_t count = connection_->poll(out);
     size_t filled = 0;
     bool lost = count == 0 && !connection_->connected();
+    if (count == 0 && !lost && doubtful()) {
+        go_down("the region lives elsewhere now");
+        return 0;
+    }
     for (size_t i = 0; i < count && !lost && connection_; i++) {
         lost = mends(out[i].status);
         if (!lost && complete_oldest(out[i].status)) out[filled++] = out[i];
     }
     if (!connection_) return filled;  // for good: a refusal
-    lost ? go_down() : post_what_is_left();
+    lost ? go_down(connection_->failure()) : post_what_is_left();
     return filled;
+}
+
+// Has the appliance been silent for long, and is the region elsewhere?
+bool ReconnectingFabric::doubtful() {
+    if (!way_.moved || posted_ == 0 || options_.limit.count() == 0) return false;
+    const auto now = Clock::now();
+    if (now - last_answer_ < kDoubt) return false;
+    last_answer_ = now;  // to be asked again after as long
+    return way_.moved();
 }
 
 size_t ReconnectingFabric::receive(std::span<std::byte> to) {
@@ -157,8 +175,8 @@ void ReconnectingFabric::note_reply() {
 
 // ---- Losing the connection, and making it anew ----
 
-void ReconnectingFabric::go_down() {
-    trouble_ = connection_->failure();
+void ReconnectingFabric::go_down(const std::string& why) {
+    trouble_ = why;
     old_ = std::move(connection_);
     operations_.insert(operations_.begin(), std::make_move_iterator(unanswered_.begin()),
                        std::make_move_iterator(unanswered_.end()));
@@ -191,6 +209,9 @@ void ReconnectingFabric::try_again() {
     if (wanted_elsewhere || now < next_try_) return std::this_thread::sleep_for(kPause);
     try {
         reconnect();
+    } catch (const RolledBack& loss) {
+        rolled_back_ = true;
+        end(loss.what());
     } catch (const Refused& refusal) {
         end(refusal.what());
     } catch (const std::exception& error) {
@@ -204,8 +225,9 @@ void ReconnectingFabric::try_again() {
 void ReconnectingFabric::reconnect() {
     way_.restore();
     // First the old connection's end: what was sent on it may still be on its way, and must not be carried
-    // out behind what is sent anew.
-    if (old_ && !old_->try_disconnect()) return std::this_thread::sleep_for(kPause);
+    // out behind what is sent anew. Where the region does not live any more, nothing is carried out.
+    if (old_ && !old_->try_disconnect() && !(way_.moved && way_.moved()))
+        return std::this_thread::sleep_for(kPause);
     old_.reset();
     std::unique_ptr<Fabric> made = way_.connect();
     check_same_region(made->region());
@@ -213,6 +235,7 @@ void ReconnectingFabric::reconnect() {
         made->register_memory(memory);
     connection_ = std::move(made);
     region_now_ = connection_->region();
+    last_answer_ = Clock::now();
     reconnections_++;
     if (told_ && options_.tell)
         options_.tell(fmt::format("the appliance is back after {:.1f} s", seconds(Clock::now() - lost_at_)));
@@ -222,8 +245,9 @@ void ReconnectingFabric::reconnect() {
 }
 
 void ReconnectingFabric::check_same_region(const RegionInfo& found) const {
-    if (found.region_id != region_.region_id || found.size_bytes != region_.size_bytes ||
-        found.page_bytes != region_.page_bytes)
+    // A number means something at one appliance only; of a region that moves, way_.connect() knows more.
+    const bool other_number = !way_.moved && found.region_id != region_.region_id;
+    if (other_number || found.size_bytes != region_.size_bytes || found.page_bytes != region_.page_bytes)
         throw Refused(
             fmt::format("the appliance has another region now (id {}, {} bytes; it was id {}, {} bytes)",
                         found.region_id, found.size_bytes, region_.region_id, region_.size_bytes));

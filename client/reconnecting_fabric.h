@@ -42,6 +42,10 @@ struct WayBack {
     std::function<void()> restore;
     // A new connection to the same region. Throws Refused, or std::runtime_error when it may be tried again.
     std::function<std::unique_ptr<Fabric>()> connect;
+    // Of a region that may move: does it live elsewhere now, where nothing that was sent on the old
+    // connection is carried out any more? Asked when no answer has come for a while, and while the old
+    // connection has not ended. Empty: it stays at one appliance.
+    std::function<bool()> moved = {};
 };
 
 class ReconnectingFabric final : public Fabric {
@@ -67,6 +71,7 @@ class ReconnectingFabric final : public Fabric {
     std::string failure() const override { return failure_; }
     void disconnect() override;
     uint64_t reconnections() const override { return reconnections_; }
+    bool rolled_back() const override { return rolled_back_; }
     void set_reconnect_limit(std::chrono::milliseconds limit) override;
 
   private:
@@ -91,7 +96,8 @@ class ReconnectingFabric final : public Fabric {
     bool complete_oldest(CompletionStatus status);
     void note_reply();
 
-    void go_down();
+    bool doubtful();
+    void go_down(const std::string& why);
     void leave_out_what_was_done();
     void try_again();
     void reconnect();
@@ -118,7 +124,9 @@ class ReconnectingFabric final : public Fabric {
     Clock::time_point lost_at_{}, next_try_{};
     std::optional<Clock::time_point> waiting_since_;  // somebody needs the connection
     std::chrono::milliseconds backoff_;
+    Clock::time_point last_answer_{};  // or since when there is something to answer
     bool told_ = false;
+    bool rolled_back_ = false;
     uint64_t reconnections_ = 0;
 };
 

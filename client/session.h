@@ -50,6 +50,7 @@ class Session final : public PageStore {
     bool connected() const override { return fabric_->connected() && failure_.empty(); }
     std::string failure() const override { return failure_.empty() ? fabric_->failure() : failure_; }
     uint64_t reconnections() const override { return fabric_->reconnections(); }
+    bool rolled_back() const override { return fabric_->rolled_back(); }
 
     // Blocking forms, for callers without a loop of their own: only while nothing asynchronous is
     // outstanding.

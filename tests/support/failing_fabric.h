@@ -27,6 +27,8 @@ struct FailingAppliance {
     std::mt19937_64 random;
     double failure_chance = 0;  // at each poll
     double refusal_chance = 0;  // at each poll: the next operation gets a NAK
+    bool silent = false;         // does nothing, and says nothing
+    bool never_lets_go = false;  // nobody answers the end of a connection
     uint32_t region_id = 1;
     uint64_t epoch = 1;
     uint32_t next_key = 100;
@@ -60,6 +62,7 @@ class FailingFabric final : public client::Fabric {
     }
 
     size_t poll(std::span<client::Completion> out) override {
+        if (a_.silent && connected_) return 0;
         appliance_goes_on();
         if (connected_ && a_.happens(a_.failure_chance)) fail();
         size_t filled = 0;
@@ -88,7 +91,7 @@ class FailingFabric final : public client::Fabric {
     bool try_disconnect() override {
         if (!failed_) fail();
         appliance_goes_on();
-        if (!ended_ && a_.happens(0.5)) return false;
+        if (!ended_ && (a_.never_lets_go || a_.happens(0.5))) return false;
         end();
         return true;
     }
