@@ -6,6 +6,10 @@
 #include <array>
 #include <chrono>
 #include <exception>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "client/include/lagan/lagan.h"
 #include "client/target.h"
@@ -26,7 +30,7 @@ struct lagan_region {
 
 namespace {
 
-lagan_status to_status(CompletionStatus status) {
+lagan_status to_status(CompletionStatus status, const Session& session) {
     switch (status) {
         case CompletionStatus::success:
             return LAGAN_OK;
@@ -39,9 +43,9 @@ lagan_status to_status(CompletionStatus status) {
         case CompletionStatus::retry_exceeded:
         case CompletionStatus::rnr_retry_exceeded:
         case CompletionStatus::flushed:
-            return LAGAN_LOST;
+            break;
     }
-    return LAGAN_LOST;
+    return session.rolled_back() ? LAGAN_ROLLED_BACK : LAGAN_LOST;
 }
 
 // The C side sees no exception: running out of memory is all that can be thrown once a session is up.
@@ -57,7 +61,34 @@ lagan_status guarded(lagan_region* region, Call&& call) {
 
 lagan_status accepted(const Session& session, bool posted) {
     if (posted) return LAGAN_OK;
-    return session.connected() ? LAGAN_BUSY : LAGAN_LOST;
+    if (session.connected()) return LAGAN_BUSY;
+    return session.rolled_back() ? LAGAN_ROLLED_BACK : LAGAN_LOST;
+}
+
+std::string text_of(const char* text) {
+    return text != nullptr ? text : "";
+}
+
+std::vector<std::string> split(const std::string& text) {
+    std::vector<std::string> parts;
+    std::istringstream from(text);
+    for (std::string part; std::getline(from, part, ',');)
+        parts.push_back(part);
+    return parts;
+}
+
+TargetOptions managed(const lagan_manager& manager, const char* region) {
+    TargetOptions options;
+    const std::string interface = text_of(manager.interface);
+    options.fabric = interface.empty() ? FabricKind::verbs : FabricKind::dpdk;
+    options.manager = {.urls = split(text_of(manager.urls)),
+                       .token_file = text_of(manager.token_file),
+                       .ca = text_of(manager.ca_file)};
+    if (options.manager.urls.empty()) throw std::runtime_error("no manager is named");
+    options.on_roll_back = manager.continue_after_rollback != 0 ? OnRollBack::go_on : OnRollBack::stop;
+    options.own_port = {.interface = interface, .address = text_of(manager.local_address)};
+    options.region = region;
+    return options;
 }
 
 // Null on failure; the reason goes to `error`.
@@ -104,6 +135,11 @@ lagan_region* lagan_open_verbs(const char* address, const void* grant, char* err
     return opened(options, LAGAN_WRITE, error, error_bytes);
 }
 
+lagan_region* lagan_open_managed(const lagan_manager* manager, const char* region, lagan_role role,
+                                 char* error, size_t error_bytes) {
+    return opened([&] { return managed(*manager, region); }, role, error, error_bytes);
+}
+
 lagan_status lagan_register(lagan_region* region, void* memory, size_t bytes) {
     return guarded(region, [=](Session& s) {
         s.register_memory(std::span(static_cast<std::byte*>(memory), bytes));
@@ -134,15 +170,16 @@ const char* lagan_error(const lagan_region* region) {
 }
 
 lagan_status lagan_read(lagan_region* region, uint64_t offset, void* to, uint64_t bytes) {
-    return guarded(region, [=](Session& s) { return to_status(s.read_blocking(offset, to, bytes)); });
+    return guarded(region, [=](Session& s) { return to_status(s.read_blocking(offset, to, bytes), s); });
 }
 
 lagan_status lagan_store(lagan_region* region, uint64_t first_page, const void* from, uint64_t pages) {
-    return guarded(region, [=](Session& s) { return to_status(s.store_blocking(first_page, from, pages)); });
+    return guarded(region,
+                   [=](Session& s) { return to_status(s.store_blocking(first_page, from, pages), s); });
 }
 
 lagan_status lagan_free(lagan_region* region, uint64_t first_page, uint64_t pages) {
-    return guarded(region, [=](Session& s) { return to_status(s.free_blocking(first_page, pages)); });
+    return guarded(region, [=](Session& s) { return to_status(s.free_blocking(first_page, pages), s); });
 }
 
 lagan_status lagan_post_read(lagan_region* region, uint64_t cookie, uint64_t offset, void* to,
@@ -168,7 +205,7 @@ size_t lagan_poll(lagan_region* region, lagan_completion* completions, size_t co
     });
     region->give_back = kNever;
     for (size_t i = 0; i < filled; i++)
-        completions[i] = {found[i].cookie, to_status(found[i].status)};
+        completions[i] = {found[i].cookie, to_status(found[i].status, *region->session)};
     return filled;
 }
 

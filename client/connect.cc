@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/algorithm/hex.hpp>
 #include <cerrno>
 #include <cstring>
@@ -14,9 +15,13 @@
 #include <random>
 #include <stdexcept>
 
+#include "datapath/net/af_packet.h"
+
 namespace lagan::client {
 
 using nlohmann::json;
+
+static constexpr uint32_t kMaxMtu = 9600;
 
 PortClaim::~PortClaim() {
     if (lock_ >= 0) close(lock_);
@@ -155,6 +160,20 @@ void delete_region(const NodeClient& node, const std::string& name) {
 
 DpdkHostOptions host_options(const LocalPort& port) {
     return {.device = port.device, .local_address = port.local_address, .mtu = port.mtu};
+}
+
+DpdkHostOptions host_options(const OwnPort& port) {
+    const auto found = net::find_interface(port.interface);
+    if (!found)
+        throw std::runtime_error(fmt::format("there is no interface {} here (see: ip link)", port.interface));
+    if (!found->up)
+        throw std::runtime_error(
+            fmt::format("the interface {} is down; run: ip link set {} up", port.interface, port.interface));
+    const auto mtu = static_cast<uint16_t>(std::min(found->mtu, kMaxMtu));
+    return {.device = "net_af_packet0," + net::af_packet_arguments(port.interface, 1, mtu),
+            .local_address = port.address,
+            .mtu = mtu,
+            .room_bytes = net::af_packet_slot_bytes(mtu)};
 }
 
 }  // namespace lagan::client

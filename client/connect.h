@@ -68,6 +68,15 @@ void create_temporary_region(const NodeClient& node, const std::string& name, ui
 // Also one that is not there any more.
 void delete_region(const NodeClient& node, const std::string& name);
 
+// A network interface of this machine for DPDK, beside the kernel's use of it, and an address there that
+// nobody else has, nor the kernel.
+struct OwnPort {
+    std::string interface;
+    std::string address;  // with prefix length
+};
+
 DpdkHostOptions host_options(const LocalPort& port);
+// Throws std::runtime_error: there is no such interface, or it is down.
+DpdkHostOptions host_options(const OwnPort& port);
 
 }  // namespace lagan::client

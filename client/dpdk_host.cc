@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -110,15 +111,16 @@ DpdkHost::DpdkHost(const DpdkHostOptions& options) : options_(options) {
     if (rcu_ == nullptr || rte_rcu_qsbr_init(rcu_.get(), 1) != 0) throw std::bad_alloc();
     rkeys_ = std::make_unique<memory::RkeyTable>(16);
     qps_ = std::make_unique<QpTable>(kMaxQps, rcu_.get());
-    engine_ = std::make_unique<Engine>(Shared{.qps = *qps_, .rkeys = *rkeys_, .rcu = rcu_.get()},
-                                       EngineOptions{.socket = SOCKET_ID_ANY,
-                                                     .serve_capsules = false,
-                                                     .header_mbufs = 4095,
-                                                     .packet_mbufs = 4095,
-                                                     .rx_mbufs = 4095,
-                                                     .packet_room = options.mtu + 64U,
-                                                     .max_qps = kMaxQps,
-                                                     .control_ring = 256});
+    engine_ =
+        std::make_unique<Engine>(Shared{.qps = *qps_, .rkeys = *rkeys_, .rcu = rcu_.get()},
+                                 EngineOptions{.socket = SOCKET_ID_ANY,
+                                               .serve_capsules = false,
+                                               .header_mbufs = 4095,
+                                               .packet_mbufs = 4095,
+                                               .rx_mbufs = 4095,
+                                               .packet_room = std::max(options.mtu + 64U, options.room_bytes),
+                                               .max_qps = kMaxQps,
+                                               .control_ring = 256});
     sink_ = std::make_unique<Sink>();
     engine_->completions = sink_.get();
     start_port();
@@ -157,7 +159,8 @@ void DpdkHost::start_port() {
     port_id_ = static_cast<uint16_t>(rte_eth_find_next(0));
     mtu_ = options_.mtu;
     rte_eth_conf conf{};
-    conf.rxmode.mtu = mtu_;
+    // A driver that reports less than its ring takes (net_af_packet) is not asked; the interface was.
+    if (options_.room_bytes == 0) conf.rxmode.mtu = mtu_;
     if (int error = rte_eth_dev_configure(port_id_, 1, 1, &conf); error != 0)
         fail("cannot configure it", error);
     const int socket = rte_eth_dev_socket_id(port_id_);

@@ -22,6 +22,7 @@ struct DpdkHostOptions {
     bool pci = false;
     std::string local_address;  // "10.77.0.2/24"
     uint16_t mtu = 4200;
+    uint32_t room_bytes = 0;    // of an mbuf, if the device wants more than the MTU
     uint32_t memory_mib = 160;  // for mbufs and rings
     bool quiet = true;          // DPDK's own messages only from warnings up
 };

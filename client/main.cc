@@ -19,7 +19,9 @@ static const char* const kRunExamples =
   lagan run --fabric verbs --address 10.77.0.1 --grant sort.grant -- sort big.txt
                                                        through an RNIC or rxe, with a grant
   ssh -fNL /tmp/far.sock:/run/lagan/lagand.sock far; lagan run --fabric verbs --appliance /tmp/far.sock -- sort big.txt
-                                                       the same, with a region made for the run)";
+                                                       the same, with a region made for the run
+  lagan run --fabric verbs --manager https://far:7480 --token-file token --region sort -- sort big.txt
+                                                       wherever the region lives, also after a failover)";
 
 int main(int argc, char** argv) {
     using namespace lagan::client;
@@ -37,10 +39,12 @@ int main(int argc, char** argv) {
         ->transform(CLI::AsSizeValue(false))
         ->default_str("64M");
     auto* region_size = run->add_option("--region-size", options.region_bytes,
-                                        "How large the heap may become (default: 1G; with --grant, as large "
-                                        "as the region)")
+                                        "How large the heap may become (default: 1G; with --grant or "
+                                        "--region, as large as the region)")
                             ->transform(CLI::AsSizeValue(false));
     add_target_options(*run, target);
+    run->add_option("--region", target.region, "With --manager: the region, which is there and empty")
+        ->needs("--manager");
     run->add_option("--stats-file", options.stats_file, "Write all figures there at the end (JSON)");
     run->add_flag("--progress", options.progress, "One line a second on standard error");
     run->add_flag("!--no-prefetch", options.prefetch, "Do not fetch ahead");
@@ -68,7 +72,7 @@ int main(int argc, char** argv) {
     }
     if (node_command) return node_command();
     if (doctor->parsed()) return doctor::run(doctor_options);
-    options.whole_region = !target.grant.empty() && region_size->empty();
+    options.whole_region = (!target.grant.empty() || !target.region.empty()) && region_size->empty();
     target.region_bytes = options.region_bytes;
     return run::run(options, [&](const run::RunOptions& running) {
         target.reconnect = {

@@ -14,10 +14,17 @@
 
 namespace lagan::client {
 
-// While it reconnects, a node API that does not answer is asked again rather than waited for.
-static constexpr std::chrono::seconds kNodePatience{1};
+// While it reconnects, an API that does not answer is asked again rather than waited for.
+static constexpr std::chrono::seconds kPatience{1};
+static constexpr std::chrono::seconds kFirstPatience{10};
 
 Target::Target(TargetOptions options) : options_(std::move(options)) {
+    if (has_manager()) {
+        manager_.emplace(options_.manager);
+        if (options_.fabric == FabricKind::dpdk)
+            host_ = std::make_shared<DpdkHost>(host_options(options_.own_port));
+        return;
+    }
     if (options_.grant.empty()) node_.emplace(options_.appliance);
     if (options_.fabric == FabricKind::dpdk) {
         claim_ = claim_port(*node_);
@@ -49,21 +56,58 @@ Target::Grant Target::grant_for(const NodeClient& node, Role role) const {
 }
 
 std::unique_ptr<Fabric> Target::connect_fabric(Role role) {
+    if (manager_) return home_finder(role).connect();
     return connect_with(node_ ? grant_for(*node_, role) : options_.grant, {});
 }
 
 std::unique_ptr<Session> Target::connect(Role role) {
-    const Grant grant = node_ ? grant_for(*node_, role) : options_.grant;
-    std::unique_ptr<Fabric> fabric = connect_with(grant, {});
-    if (options_.reconnect_seconds != 0 || options_.may_reconnect) {
-        ReconnectOptions options = options_.reconnect;
-        options.limit = std::chrono::seconds(options_.reconnect_seconds);
-        const WayBack way = {
-            .restore = [this] { restore_port(); },
-            .connect = [this, role, known = grant]() mutable { return connect_again(known, role); }};
-        fabric = std::make_unique<ReconnectingFabric>(std::move(fabric), way, options);
+    if (manager_) {
+        const auto finder = std::make_shared<HomeFinder>(home_finder(role));
+        auto fabric = finder->connect();
+        return std::make_unique<Session>(
+            with_way_back(std::move(fabric), {.restore = [] {},
+                                              .connect = [finder] { return finder->connect_again(); },
+                                              .moved = [finder] { return finder->moved(); }}));
     }
-    return std::make_unique<Session>(std::move(fabric));
+    const Grant grant = node_ ? grant_for(*node_, role) : options_.grant;
+    auto fabric = connect_with(grant, {});
+    return std::make_unique<Session>(with_way_back(
+        std::move(fabric),
+        {.restore = [this] { restore_port(); },
+         .connect = [this, role, known = grant]() mutable { return connect_again(known, role); }}));
+}
+
+std::unique_ptr<Fabric> Target::with_way_back(std::unique_ptr<Fabric> fabric, WayBack way) const {
+    if (options_.reconnect_seconds == 0 && !options_.may_reconnect) return fabric;
+    ReconnectOptions options = options_.reconnect;
+    options.limit = std::chrono::seconds(options_.reconnect_seconds);
+    return std::make_unique<ReconnectingFabric>(std::move(fabric), std::move(way), options);
+}
+
+// Nobody is interrupted at the start, and everybody waits a little longer then.
+HomeFinder Target::home_finder(Role role) {
+    const auto connected = std::make_shared<bool>(false);
+    return {[this, role, connected] {
+                return manager_->home_of(options_.region, role, *connected ? kPatience : kFirstPatience);
+            },
+            [this, connected](const Home& home) {
+                auto fabric = connect_to(home, *connected ? options_.reconnect.interrupted : Interrupted());
+                *connected = true;
+                return fabric;
+            },
+            options_.on_roll_back, options_.reconnect.tell};
+}
+
+std::unique_ptr<Fabric> Target::connect_to(const Home& home, const Interrupted& interrupted) {
+    if (options_.fabric == FabricKind::verbs)
+        return std::make_unique<VerbsFabric>(
+            VerbsConnectOptions{.address = fmt::format("[{}]:{}", home.address, home.port),
+                                .grant = home.grant,
+                                .interrupted = interrupted});
+    return std::make_unique<DpdkFabric>(host_, DpdkConnectOptions{.remote_address = home.address,
+                                                                  .service_port = home.port,
+                                                                  .grant = home.grant,
+                                                                  .interrupted = interrupted});
 }
 
 std::unique_ptr<Fabric> Target::connect_with(const Grant& grant, const Interrupted& interrupted) {
@@ -96,7 +140,7 @@ std::unique_ptr<Fabric> Target::connect_again(Grant& grant, Role role) {
         return connect_with(grant, options_.reconnect.interrupted);
     } catch (const Refused&) {
         if (!node_) throw;
-        Grant fresh = grant_for(NodeClient(options_.appliance, kNodePatience), role);
+        Grant fresh = grant_for(NodeClient(options_.appliance, kPatience), role);
         if (!same_region(fresh, grant)) throw;
         grant = std::move(fresh);
     }

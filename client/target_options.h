@@ -8,8 +8,8 @@
 
 namespace lagan::client {
 
-// --fabric, --appliance, --address and --grant. Combinations that make no sense are a CLI::ValidationError of
-// parse().
+// --fabric, --appliance, --address, --grant, and --manager with what goes with it, for which the caller has a
+// --region. Combinations that make no sense are a CLI::ValidationError of parse().
 void add_target_options(CLI::App& app, TargetOptions& options);
 
 }  // namespace lagan::client

@@ -46,6 +46,7 @@ class Connection {
     bool connected() const { return failure_.empty() && session_->connected(); }
     std::string failure() const { return failure_.empty() ? session_->failure() : failure_; }
     uint64_t reconnections() const { return session_->reconnections(); }
+    bool rolled_back() const { return session_->rolled_back(); }
 
     // False: there is no room now; poll and try again.
     bool post(const Request& request);

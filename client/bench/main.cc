@@ -2,6 +2,7 @@
 // lagan-bench: load on an appliance.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -82,6 +83,8 @@ int run_load(const Options& options, client::Target& target) {
     for (const auto& connection : connections)
         connection->disconnect();
     if (verifier != nullptr && verifier->mismatches() != 0) return kVerificationFailed;
+    const auto rolled_back = [](const auto& connection) { return connection->rolled_back(); };
+    if (std::any_of(connections.begin(), connections.end(), rolled_back)) return kRolledBack;
     return result.failure.empty() ? kGood : kNoConnection;
 }
 

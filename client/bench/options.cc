@@ -26,14 +26,16 @@ const char* const kFooter =
     R"(Latency is counted from when an operation was posted; with --rate, from when it was due, so that a stall
 shows in every operation that it delayed.
 
-Exit status: 0 good, 1 --verify found wrong data, 2 wrong usage, 3 no connection, or it was lost.
+Exit status: 0 good, 1 --verify found wrong data, 2 wrong usage, 3 no connection, or it was lost, 4 the region
+was rolled back.
 
 Examples:
   lagan-bench --mix read --depth 32                        4 KiB READs, 32 outstanding
   lagan-bench --mix read=70,write=25,free=5 --qps 4 --depth 16 --pattern zipf:0.9
   lagan-bench --mix read --rate 20000 --seconds 30         latency at a given load
   lagan-bench --mix read=50,write=45,free=5 --qps 4 --depth 32 --size 12K --align 512 --verify
-  lagan-bench --fabric verbs --address 10.77.0.1 --grant bench.grant --depth 32 --mix read=70,write=30)";
+  lagan-bench --fabric verbs --address 10.77.0.1 --grant bench.grant --depth 32 --mix read=70,write=30
+  lagan-bench --fabric verbs --manager https://far:7480 --token-file token --region r --fill --verify)";
 
 // What CLI11 cannot see in one option alone.
 void check(const Options& options) {

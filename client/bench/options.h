@@ -14,7 +14,7 @@ namespace lagan::bench {
 
 inline constexpr uint32_t kPageBytes = 4096;
 
-enum ExitStatus : int { kGood = 0, kVerificationFailed = 1, kUsage = 2, kNoConnection = 3 };
+enum ExitStatus : int { kGood = 0, kVerificationFailed = 1, kUsage = 2, kNoConnection = 3, kRolledBack = 4 };
 
 struct Options {
     client::TargetOptions target = {.region_bytes = 64ULL << 20, .purpose = "bench"};

@@ -31,6 +31,7 @@ constexpr const char* kProgramVariable = "LAGAN_PROGRAM_PID";  // the process wh
 
 // Exit statuses of the `lagan` command itself, as env(1) has them.
 constexpr int kExitFarMemoryLost = 75;  // the program was ended because its memory could not be served
+constexpr int kExitRolledBack = 76;     // ... because acknowledged stores are missing after a failover
 constexpr int kExitLaganFailed = 125;
 constexpr int kExitNotExecutable = 126;
 constexpr int kExitNotFound = 127;

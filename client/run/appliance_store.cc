@@ -46,6 +46,7 @@ class ApplianceStore final : public PageStore {
     bool connected() const override { return session_->connected(); }
     std::string failure() const override { return session_->failure(); }
     uint64_t reconnections() const override { return session_->reconnections(); }
+    bool rolled_back() const override { return session_->rolled_back(); }
 
   private:
     void empty_region() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Far memory for one run: a region of its own, made now and deleted with the last reference; or the region
-// that a grant is for, which has to be empty and is emptied again.
+// Far memory for one run: a region of its own, made now and deleted with the last reference; or a region
+// that is there, which has to be empty and is emptied again.
 #pragma once
 
 #include <memory>

@@ -174,6 +174,13 @@ int run_checked(RunOptions options, const OpenStore& open_store) {
     } catch (const std::exception& error) {
         program.kill();
         program.wait();
+        if (store->rolled_back()) {
+            std::fprintf(stderr,
+                         "lagan: %s; the program was killed, because its memory is not what it has stored "
+                         "(--on-rollback continue goes on all the same)\n",
+                         store->failure().c_str());
+            return pager::kExitRolledBack;
+        }
         std::fprintf(stderr,
                      "lagan: %s; the program was killed, because its memory cannot be served any more\n",
                      error.what());

@@ -35,6 +35,13 @@ class FarMemory {
         if (region_ == nullptr) throw Error(LAGAN_LOST, why);
     }
 
+    // Wherever the region lives.
+    FarMemory(const lagan_manager& manager, const std::string& region, lagan_role role = LAGAN_WRITE) {
+        char why[256];
+        region_.reset(lagan_open_managed(&manager, region.c_str(), role, why, sizeof why));
+        if (region_ == nullptr) throw Error(LAGAN_LOST, why);
+    }
+
     uint64_t size() const { return lagan_size(region_.get()); }
 
     void read(uint64_t offset, std::span<std::byte> to) {
