@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/algorithm/hex.hpp>
+#include <boost/algorithm/string/trim.hpp>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -19,17 +20,21 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kMaxTokenBytes = 1024;
+constexpr size_t kGrantBytes = 56;
 constexpr size_t kMaxReplyBytes = 1U << 20;
 
 std::string read_token(const std::filesystem::path& path) {
     std::ifstream file(path);
+    errno = file.is_open() ? 0 : errno;
     std::string token;
     if (!std::getline(file, token))
         throw std::runtime_error(fmt::format("{} cannot be read: {}", path.string(),
                                              errno != 0 ? std::strerror(errno) : "it is empty"));
-    while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back())) != 0)
-        token.pop_back();
-    if (token.empty() || token.size() > kMaxTokenBytes)
+    boost::algorithm::trim(token);
+    // What cannot be in a header.
+    const bool plain =
+        std::all_of(token.begin(), token.end(), [](unsigned char c) { return c > 32 && c < 127; });
+    if (token.empty() || token.size() > kMaxTokenBytes || !plain)
         throw std::runtime_error(path.string() + " holds no token: it takes one line of text");
     return token;
 }
@@ -63,6 +68,7 @@ Home home_from(const json& body) {
                  .epoch = body.at("epoch"),
                  .rolled_back = std::nullopt};
     boost::algorithm::unhex(body.at("grant").get_ref<const std::string&>(), std::back_inserter(home.grant));
+    if (home.grant.size() != kGrantBytes) throw boost::algorithm::not_enough_input();
     const auto rolled_back = body.find("rolled_back");
     if (rolled_back == body.end() || rolled_back->is_null()) return home;
     home.rolled_back = {.epoch = rolled_back->at("epoch"),

@@ -44,7 +44,8 @@ class Connection {
     bool has_room() const { return !idle_.empty(); }
     bool is_idle() const { return idle_.size() == slots_.size(); }
     bool connected() const { return failure_.empty() && session_->connected(); }
-    std::string failure() const { return failure_.empty() ? session_->failure() : failure_; }
+    // A roll-back says more than the operation that found it.
+    std::string failure() const { return failure_.empty() || rolled_back() ? session_->failure() : failure_; }
     uint64_t reconnections() const { return session_->reconnections(); }
     bool rolled_back() const { return session_->rolled_back(); }
 
