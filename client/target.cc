@@ -17,6 +17,8 @@ namespace lagan::client {
 // While it reconnects, an API that does not answer is asked again rather than waited for.
 static constexpr std::chrono::seconds kPatience{1};
 static constexpr std::chrono::seconds kFirstPatience{10};
+// A home that does not answer is not waited for any longer: the region may have another one meanwhile.
+static constexpr std::chrono::seconds kHomePatience{3};
 
 Target::Target(TargetOptions options) : options_(std::move(options)) {
     if (has_manager()) {
@@ -91,11 +93,18 @@ HomeFinder Target::home_finder(Role role) {
                 return manager_->home_of(options_.region, role, *connected ? kPatience : kFirstPatience);
             },
             [this, connected](const Home& home) {
-                auto fabric = connect_to(home, *connected ? options_.reconnect.interrupted : Interrupted());
+                auto fabric = connect_to(home, *connected ? impatient() : Interrupted());
                 *connected = true;
                 return fabric;
             },
             options_.on_roll_back, options_.reconnect.tell};
+}
+
+Target::Interrupted Target::impatient() const {
+    return [this, end = std::chrono::steady_clock::now() + kHomePatience] {
+        const Interrupted& interrupted = options_.reconnect.interrupted;
+        return std::chrono::steady_clock::now() > end || (interrupted && interrupted());
+    };
 }
 
 std::unique_ptr<Fabric> Target::connect_to(const Home& home, const Interrupted& interrupted) {

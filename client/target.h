@@ -58,6 +58,7 @@ class Target {
 
     bool has_manager() const { return !options_.manager.urls.empty(); }
     HomeFinder home_finder(Role role);
+    Interrupted impatient() const;
     std::unique_ptr<Fabric> connect_to(const Home& home, const Interrupted& interrupted);
     std::unique_ptr<Fabric> with_way_back(std::unique_ptr<Fabric> fabric, WayBack way) const;
 
