@@ -222,7 +222,7 @@ class Steps {
         if (target.pending == 0 || target.baseline_seen != 0 || from_.baseline_epoch > target.epoch) return;
         State s = from_;
         s.node[n].baseline_seen = u8(1 + s.baseline_value);
-        if (rules_.baseline_claimed_before_lists) s.baseline_epoch = target.epoch;
+        if (rules_.baseline_is_claimed) s.baseline_epoch = target.epoch;
         give(s, {"node {} finds the newest manifest of the baseline", n});
     }
 
@@ -241,7 +241,7 @@ class Steps {
         }
         if (rules_.source_is_complete && of.pending != 0) return;
         State s = from_;
-        if (target.listed == 0 && target.baseline_seen != 0) {
+        if (target.listed == 0 && target.pending != 0) {
             s.node[n].listed = u8(1 + of.dirty);
             give(s, {"node {} reads the source's dirty lists", n});
         } else if (target.listed == 2 && target.pending != 0) {

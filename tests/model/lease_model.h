@@ -41,7 +41,7 @@ struct Rules {
     bool base_before_leadership = true;          // a base that was learnt later is not sent
     bool no_lease_during_failover = true;        // of the source, once a failover is on record
     bool lists_after_settled = true;             // the lists are read when no store is under way any more
-    bool baseline_claimed_before_lists = true;   // with the new epoch: the source changes neither then
+    bool baseline_is_claimed = true;             // when it is read: the source changes it no more then
     bool source_is_complete = true;              // a copy that is being rebuilt is no source
     bool baseline_alone_rolls_back = true;       // whatever the source had said about its dirty pages
     bool every_attempt_has_its_epoch = true;     // also after one that was given up

@@ -54,7 +54,7 @@ const Mutation kUnsafe[] = {
     {WITHOUT(base_before_leadership), kTwoLeases, kOnce},
     {WITHOUT(no_lease_during_failover), kTwoLeases, kOnce},
     {WITHOUT(lists_after_settled), kLostStore, kOnce},
-    {WITHOUT(baseline_claimed_before_lists), kLostStore, kOnce},
+    {WITHOUT(baseline_is_claimed), kLostStore, kOnce},
     {WITHOUT(source_is_complete), kLostStore, kThereAndBack},
     {WITHOUT(baseline_alone_rolls_back), kLostStore, kOnce},
     {WITHOUT(every_attempt_has_its_epoch), kTwoLeases, kOnce},
