@@ -32,7 +32,8 @@ struct FailingAppliance {
     uint32_t region_id = 1;
     uint64_t epoch = 1;
     uint32_t next_key = 100;
-    int live = 0;  // connections not ended
+    int live = 0;       // connections not ended
+    int abandoned = 0;  // of those that failed: not ended by who had them
     uint64_t failures = 0, refusals = 0;
 };
 
@@ -45,7 +46,10 @@ class FailingFabric final : public client::Fabric {
         if (a_.live != 0) throw std::logic_error("a connection is made before the old one has ended");
         a_.live++;
     }
-    ~FailingFabric() override { end(); }
+    ~FailingFabric() override {
+        if (failed_ && !ended_) a_.abandoned++;
+        end();
+    }
 
     void register_memory(std::span<std::byte> memory) override { registered.push_back(memory); }
     bool post_read(uint64_t cookie, uint32_t rkey, uint64_t offset, void* local, uint32_t bytes) override {

@@ -126,6 +126,7 @@ BOOST_AUTO_TEST_CASE(what_was_not_acknowledged_is_repeated_at_the_new_home) {
         BOOST_TEST((cluster.b.bytes[page * 4096] == std::byte{7}));
     BOOST_TEST(session->reconnections() == 1U);
     BOOST_TEST(!session->rolled_back());
+    BOOST_TEST(cluster.a.abandoned == 1);
 }
 
 BOOST_AUTO_TEST_CASE(a_silent_appliance_is_left_when_the_region_is_elsewhere) {
@@ -149,6 +150,7 @@ BOOST_AUTO_TEST_CASE(at_the_same_home_the_old_connection_ends_first) {
         BOOST_TEST(stores.finish() == 8U);
     }
     BOOST_TEST(session->reconnections() == 20U);
+    BOOST_TEST(cluster.a.abandoned == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_region_that_was_rolled_back_stops_its_client) {
