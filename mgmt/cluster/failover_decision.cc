@@ -100,7 +100,7 @@ FailoverDecision of_fencing(const FailoverRecord& failover, const RegionRecord& 
         return {.action = Action::lease_is_over, .text = "expiry"};
     }
     // The copy that is read is settled. If the region's home is another one, that was abandoned half-way.
-    if (rebuild.fenced() && (region.epoch == failover.source_epoch || facts.lease_over))
+    if (rebuild.fenced && (region.epoch == failover.source_epoch || facts.lease_over))
         return {.action = Action::lease_is_over, .text = "fence"};
     if (!rebuild.lost()) return {.text = "the source is being fenced"};
     return of_lost_source(failover, facts, policy);

@@ -60,13 +60,12 @@ struct RebuildOrder {
 struct RebuildStatus {
     std::string state;  // "fencing", "reading_lists", "rebuilding", "done", "failed", "source_lost"
     uint64_t epoch = 0;
+    bool fenced = false;  // the source's fence has settled: it stores nothing any more
     uint64_t cut_number = 0;
     uint64_t cut_time_us = 0;
     std::string problem;
     nlohmann::json progress;  // all that the node says
 
-    // The source's fence has settled: it stores nothing any more.
-    bool fenced() const { return state == "reading_lists" || state == "rebuilding" || state == "done"; }
     bool lost() const { return state == "failed" || state == "source_lost"; }
 };
 

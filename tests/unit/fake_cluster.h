@@ -78,6 +78,7 @@ struct FakeCopy {
     std::string state = "done";
     std::string source;  // the node; empty: the baseline alone
     uint64_t source_epoch = 0;
+    bool source_fenced = false;
     int own_value = 0;        // stored here since
     bool order_lost = false;  // its process was started again, and knows no source any more
 };
@@ -203,6 +204,7 @@ class FakeNodes final : public NodeClient {
         changed();
         return RebuildStatus{.state = copy.state,
                              .epoch = copy.epoch,
+                             .fenced = copy.source_fenced,
                              .cut_number = 7,
                              .problem = copy.state == "source_lost" ? "the source is gone" : ""};
     }
@@ -248,7 +250,7 @@ class FakeNodes final : public NodeClient {
             return;
         }
         if (copy.state == "fencing" || copy.state == "source_lost") {
-            source->second.fenced = true;
+            source->second.fenced = copy.source_fenced = true;
             copy.state = "reading_lists";
         } else if (copy.state == "reading_lists") {
             copy.state = "rebuilding";

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// lagan-mgmtd's command line.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lagan::cluster {
+
+struct TokenCommand {
+    enum class What : uint8_t { none, create, list, remove } what = What::none;
+    std::string name = "first";
+    std::string role;
+    std::string tenant;
+    std::string id;
+    bool wanted() const { return what != What::none; }
+};
+
+struct CommandLine {
+    std::filesystem::path config = "/etc/lagan/lagan-mgmtd.toml";
+    std::vector<std::string> settings;
+    bool check_config = false;
+    TokenCommand token;
+};
+
+// Nothing: it was all there is to do (--help), or wrong; `status` is how the program ends.
+std::optional<CommandLine> parse_command_line(int argc, char** argv, int& status);
+
+}  // namespace lagan::cluster
