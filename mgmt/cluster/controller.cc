@@ -45,15 +45,26 @@ void Controller::beat(const std::string& name) {
     const auto view = parts_.views.last();
     const auto node = view->nodes.find(name);
     if (node == view->nodes.end()) return;
-    std::vector<Copy> copies;
-    for (const auto& [key, region] : view->regions)
-        if (region.value.node == name && region.value.served()) copies.push_back(copy_of(region.value));
+    std::vector<Copy> there, copies;  // that must be there, and those that get leases
+    for (const auto& [key, region] : view->regions) {
+        if (region.value.node != name || region.value.state == State::creating) continue;
+        there.push_back(copy_of(region.value));
+        if (region.value.served()) copies.push_back(there.back());
+    }
+    for (const auto& [id, failover] : view->failovers) {  // and those that are read
+        const auto region = view->regions.find(failover.value.region);
+        if (failover.value.source == name && region != view->regions.end() &&
+            region->second.value.node != name)
+            there.push_back({.region = failover.value.region,
+                             .uid = region->second.value.uid,
+                             .epoch = failover.value.source_epoch});
+    }
     const LeaseBook::Heartbeat heartbeat = parts_.leases.next_heartbeat(name, copies, parts_.clocks.now());
     try {
         HeartbeatReply reply = parts_.nodes.heartbeat(node->second.value, heartbeat);
         const auto now = parts_.clocks.now();
         parts_.leases.heard(name, reply.instance, reply.now_ms, now);
-        parts_.observations.heard(name, std::move(reply), heartbeat.copies, now);
+        parts_.observations.heard(name, std::move(reply), there, now);
     } catch (const NodeError& error) {
         parts_.observations.failed(name, error.what());
     }

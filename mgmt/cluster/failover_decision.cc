@@ -62,10 +62,14 @@ FailoverDecision of_target_chosen(const FailoverRecord& failover, const RegionRe
                                   const FailoverFacts& facts, const FailoverPolicy& policy) {
     if (may_cancel(failover, region, facts)) return {.action = Action::cancel};
     if (!facts.target.serves()) return {.action = Action::next_target, .text = "it does not answer"};
+    if (source_has_copy(failover, facts))
+        return {.action = Action::decide_source,
+                .source = facts.source.last.mode == "rescue" ? Source::rescue : Source::live};
+    // One answer without the copy may be older than the copy.
+    if (facts.source.up() && !facts.source_lost_it)
+        return {.text = fmt::format("{} answers, and it is not certain that it has lost the region",
+                                    failover.source)};
     if (!failover.source_given_up) {
-        if (source_has_copy(failover, facts))
-            return {.action = Action::decide_source,
-                    .source = facts.source.last.mode == "rescue" ? Source::rescue : Source::live};
         if (facts.probe.value_or(false)) return {.action = Action::decide_source, .source = Source::live};
         if (waited_ms(failover, facts) < static_cast<uint64_t>(policy.rescue_wait.count()))
             return {.text = fmt::format("{} may come back, or a rescue of it", failover.source)};

@@ -29,6 +29,7 @@ struct FailoverPolicy {
 struct FailoverFacts {
     uint64_t now_ms = 0;                  // since 1970
     NodeSeen source;                      // the old home
+    bool source_lost_it = false;          // it answers, several times, and does not have the copy
     bool lease_over = false;              // of the region's home, old or new
     std::vector<std::string> candidates;  // nodes that can take it, best first
     NodeSeen target;

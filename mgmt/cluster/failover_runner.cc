@@ -122,6 +122,7 @@ FailoverFacts FailoverRunner::facts(const Work& work) {
     const Copy home = home_copy(work);
     if (!work.region->value.served()) leases_.withdraw(home);
     facts.lease_over = leases_.surely_over(home, now);
+    facts.source_lost_it = lost_by_source(work);
     facts.target_lost_it = f.step == Step::switched && facts.target.serves() &&
                            observations_.times_missing(f.target, home) >= kMissingMeansLost;
     if (f.step == Step::detected) facts.candidates = candidates(work);
@@ -136,6 +137,12 @@ FailoverFacts FailoverRunner::facts(const Work& work) {
     } catch (const NodeError&) {  // not known, then
     }
     return facts;
+}
+
+bool FailoverRunner::lost_by_source(const Work& work) const {
+    const FailoverRecord& f = work.f();
+    const Copy copy{.region = f.region, .uid = work.region->value.uid, .epoch = f.source_epoch};
+    return observations_.times_missing(f.source, copy) >= kMissingMeansLost;
 }
 
 std::vector<std::string> FailoverRunner::candidates(const Work& work) const {
@@ -153,9 +160,8 @@ std::vector<std::string> FailoverRunner::candidates(const Work& work) const {
     const bool all_again = !f.tried.empty() && now_ms > f.times.back().second + kTryAllAgainMs;
     std::set<std::string> except;
     if (!all_again) except.insert(f.tried.begin(), f.tried.end());
-    // Where the copy is that will be read; where it was lost, it can be made anew.
-    const NodeSeen source = observations_.seen(f.source, clocks_.now());
-    if (source.region(f.region) != nullptr && !f.source_given_up) except.insert(f.source);
+    // Where the copy is, or may be, that will be read; where it was certainly lost, it can be made anew.
+    if (!lost_by_source(work)) except.insert(f.source);
     auto names = place(view, observations_, clocks_.now(), needed_bytes(work.region->value), except);
     if (!f.wanted_target.empty())
         std::erase_if(names, [&](const std::string& name) { return name != f.wanted_target; });

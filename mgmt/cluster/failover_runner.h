@@ -53,6 +53,7 @@ class FailoverRunner {
     struct Work;
     bool step(const std::string& id);  // whether there may be another
     FailoverFacts facts(const Work& work);
+    bool lost_by_source(const Work& work) const;
     std::vector<std::string> candidates(const Work& work) const;
     bool carry_out(Work& work, const FailoverDecision& decision, const FailoverFacts& facts);
 

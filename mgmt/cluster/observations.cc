@@ -29,17 +29,17 @@ void Observations::begin(Clock::time_point now) {
     nodes_.clear();
 }
 
-void Observations::heard(const std::string& node, HeartbeatReply reply, const std::vector<Copy>& asked,
+void Observations::heard(const std::string& node, HeartbeatReply reply, const std::vector<Copy>& there,
                          Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     Known& known = nodes_[node];
     std::map<Copy, unsigned> missing;
-    for (const Copy& copy : asked) {
-        const bool there =
+    for (const Copy& copy : there) {
+        const bool found =
             std::any_of(reply.regions.begin(), reply.regions.end(), [&](const HeardRegion& region) {
                 return region.name == copy.region && region.uid == copy.uid && region.epoch == copy.epoch;
             });
-        if (!there) missing[copy] = known.missing[copy] + 1;
+        if (!found) missing[copy] = known.missing[copy] + 1;
     }
     known = {.reply = std::move(reply), .ever = true, .last = now, .missing = std::move(missing)};
 }

@@ -38,14 +38,14 @@ class Observations {
 
     // Only who leads asks; what was seen before says nothing about the time when nobody asked.
     void begin(Clock::time_point now);
-    // `asked`: for these copies the heartbeat that it answers had leases.
-    void heard(const std::string& node, HeartbeatReply reply, const std::vector<Copy>& asked,
+    // `there`: copies that the node must have had when it was asked.
+    void heard(const std::string& node, HeartbeatReply reply, const std::vector<Copy>& there,
                Clock::time_point now);
     void failed(const std::string& node, const std::string& why);
     void forget(const std::string& node);
 
     NodeSeen seen(const std::string& node, Clock::time_point now) const;
-    // In how many answers in a row the node has not had a copy that it was asked about.
+    // In how many answers in a row the node has not had a copy that must be there.
     unsigned times_missing(const std::string& node, const Copy& copy) const;
 
   private:

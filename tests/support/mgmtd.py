@@ -117,7 +117,7 @@ class Appliances:
             raise Skip("a bridge needs root")
         self.t = t
         self.number = os.getpid() % 100000
-        self.bridge = f"lmb{self.number}"
+        self.bridge = f"lmbr{self.number}"
         self.make(["ip", "link", "add", self.bridge, "type", "bridge"], self.bridge)
         t.run(["ip", "link", "set", self.bridge, "up"])
         self.nodes = {name: Appliance(t, name, f"{kNetwork}.{i + 1}", self.interface(f"lm{name}{self.number}"), size)

@@ -256,3 +256,25 @@ BOOST_AUTO_TEST_CASE(a_move_that_cannot_be_made_leaves_the_region_where_it_is) {
     BOOST_TEST((cluster.failovers()[0].step == Step::failed));
     BOOST_TEST(!cluster.failovers()[0].problem.empty());
 }
+
+// The answer that was heard last may be older than the region.
+BOOST_AUTO_TEST_CASE(a_region_that_was_just_made_is_not_taken_for_lost) {
+    for (const auto kind : {FailoverRecord::Kind::move, FailoverRecord::Kind::failure}) {
+        Cluster cluster;
+        cluster.begin();
+        const FakeCopy copy = cluster.nodes.all["a"].copies["db"];
+        cluster.nodes.all["a"].copies.clear();
+        cluster.manager->controller.beat("a");
+        cluster.nodes.all["a"].copies["db"] = copy;
+        for (const char* name : {"b", "c"})
+            cluster.nodes.all[name].unclaimed = 0;
+        const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
+        const std::string id =
+            cluster.manager->runner.begin(*region, {.kind = kind, .wanted_target = "", .reason = "asked"});
+        cluster.manager->runner.advance(id);
+        cluster.until_well();
+        BOOST_TEST(cluster.record().node == "a");
+        BOOST_TEST(cluster.record().epoch == 1U);
+        BOOST_TEST(!cluster.record().rolled_back);
+    }
+}
