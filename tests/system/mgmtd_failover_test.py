@@ -151,14 +151,16 @@ def a_hung_appliance_is_given_up_and_never_serves_again(t):
 
 
 @suite.case
-def an_appliance_that_is_restarted_in_time_goes_on(t):
+def an_appliance_that_is_restarted_in_time_loses_nothing(t):
     managed = Managed(t, more="[failover]\nrescue_wait_ms = 60000")
+    managed.store_more()
     pages = dict(managed.home.pages["r"])
     managed.home.lagand.kill()
     t.wait_until(lambda: managed.m.failovers("r"), "it is noticed", kSlow)
     managed.home.start()
+    # It goes on, or another appliance has read its memory before it could.
     record = managed.m.wait_ready("r", kSlow)
-    t.equal((record["node"], record["epoch"], record["rolled_back"]), ("a", 1, None), "its home")
+    t.equal(record["rolled_back"], None, f"rolled back: {record}")
     managed.check(record, pages)
 
 
