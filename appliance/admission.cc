@@ -34,6 +34,7 @@ cm::AcceptDecision Admission::refuse(size_t index) {
     refused_[index]++;
     const char* why = index == kNoRegion      ? kNoRegionText
                       : index == kNotRecovery ? kNotRecoveryText
+                      : index == kMoved       ? capsule::kMovedReason
                                               : to_string(static_cast<GrantError>(index));
     return cm::AcceptDecision::reject({reinterpret_cast<const uint8_t*>(why), std::strlen(why)});
 }
@@ -45,6 +46,7 @@ cm::AcceptDecision Admission::decide(const cm::ConnectRequest& request, uint64_t
     if (recovery_only_ && grant.role != Role::recover) return refuse(kNotRecovery);
     const memory::Region* region = regions_.find(grant.region_id);
     if (region == nullptr || region->restoring) return refuse(kNoRegion);
+    if (region->lease.is_fenced() && grant.role != Role::recover) return refuse(kMoved);
     return {.accepted = true,
             .private_data = welcome(*region),
             .region_id = region->id,
@@ -61,6 +63,7 @@ nlohmann::json Admission::counters() const {
     for (size_t i = 1; i < kGrantErrors; ++i)
         counters[grant_error_name(static_cast<GrantError>(i))] = refused_[i];
     counters["no_region"] = refused_[kNoRegion];
+    counters["moved"] = refused_[kMoved];
     counters["not_recovery"] = refused_[kNotRecovery];
     return counters;
 }

@@ -36,6 +36,7 @@ class Admission {
     static constexpr size_t kGrantErrors = static_cast<size_t>(GrantError::count_);
     static constexpr size_t kNoRegion = kGrantErrors;  // indices behind those of GrantError
     static constexpr size_t kNotRecovery = kGrantErrors + 1;
+    static constexpr size_t kMoved = kGrantErrors + 2;
     cm::AcceptDecision refuse(size_t index);
 
     const GrantKey& key_;
@@ -43,7 +44,7 @@ class Admission {
     cm::EngineBinding& engines_;
     const uint8_t responder_resources_;
     const bool recovery_only_;
-    std::array<uint64_t, kGrantErrors + 2> refused_{};
+    std::array<uint64_t, kGrantErrors + 3> refused_{};
 };
 
 }  // namespace lagan::appliance

@@ -40,12 +40,16 @@ json parse_body(const std::string& body, std::span<const std::string_view> known
                fmt::format("the body is not JSON (error at byte {})", syntax != nullptr ? syntax->byte : 0));
     }
     if (!parsed.is_object()) refuse(400, "the body must be a JSON object");
-    for (const auto& [key, value] : parsed.items()) {
+    known_fields_only(parsed, known_fields);
+    return parsed;
+}
+
+void known_fields_only(const json& object, std::span<const std::string_view> known_fields) {
+    for (const auto& [key, value] : object.items()) {
         if (std::find(known_fields.begin(), known_fields.end(), key) == known_fields.end()) {
             refuse(422, fmt::format("unknown field; this request takes: {}", fmt::join(known_fields, ", ")));
         }
     }
-    return parsed;
 }
 
 std::string text_field(const json& body, const char* key) {

@@ -23,6 +23,9 @@ struct Refused {
 // The body as an object with no other fields than these.
 nlohmann::json parse_body(const std::string& body, std::span<const std::string_view> known_fields);
 
+// Of an object inside the body.
+void known_fields_only(const nlohmann::json& object, std::span<const std::string_view> known_fields);
+
 std::string text_field(const nlohmann::json& body, const char* key);
 uint64_t size_field(const nlohmann::json& body, const char* key, bool required);  // 0 when it is not there
 bool flag_field(const nlohmann::json& body, const char* key);  // false when it is not there
@@ -54,5 +57,10 @@ struct Route {
 std::span<const Route> recovery_routes();
 // Rebuilds, probes (rebuild_routes.cc).
 std::span<const Route> rebuild_routes();
+// Heartbeats and fences (lease_routes.cc).
+std::span<const Route> lease_routes();
+
+// A region as the API shows it.
+nlohmann::json to_json(const RegionStatus& region);
 
 }  // namespace lagan::appliance

@@ -248,6 +248,7 @@ void make_control_plane(Appliance& a) {
     std::vector<Engine*> engines;
     for (const auto& engine : a.engines)
         engines.push_back(engine.get());
+    a.leases = std::make_unique<Leases>(a);
     a.binding = std::make_unique<cm::EngineBinding>(*a.qps, std::move(engines));
     a.admission = std::make_unique<Admission>(*a.key, *a.regions, *a.binding,
                                               a.options.rdma.responder_resources, a.rescues());
@@ -281,6 +282,7 @@ void drop_control_plane(Appliance& a) {
     a.control_plane.reset();
     a.admission.reset();
     a.binding.reset();
+    a.leases.reset();
 }
 
 void open_queue(Appliance& a) {

@@ -15,6 +15,7 @@
 #include "appliance/control_queue.h"
 #include "appliance/grant.h"
 #include "appliance/lcore_plan.h"
+#include "appliance/leases.h"
 #include "appliance/node_api.h"
 #include "appliance/options.h"
 #include "appliance/ports.h"
@@ -71,6 +72,7 @@ struct Appliance {
     std::map<uint32_t, unsigned> temporary_regions;  // by id: rounds of the Tidier without a connection
     uint64_t failed_closed = 0;                      // connections closed because their queue pair had failed
     uint64_t vanished_closed = 0;  // connections closed because the port's other end had gone
+    std::unique_ptr<Leases> leases;
     std::unique_ptr<ControlQueue> queue;
     std::unique_ptr<Recovery> recovery;  // null: no store is configured
     std::unique_ptr<Rebuilds> rebuilds;  // null: a rescue

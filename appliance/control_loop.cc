@@ -71,6 +71,7 @@ int run_control_loop(Appliance& a) {
         if (const int signal = signals.take(); signal != 0) return signal;
         serve_packets(a);
         if ((events[1].revents & POLLIN) != 0) a.queue->serve();
+        a.leases->tick();
         tidier.tidy_sometimes();
     }
 }

@@ -110,6 +110,9 @@ RegionStatus LocalNode::status_of(const memory::Region& region) {
             .restoring = region.restoring,
             .rebuilding = region.rebuilding,
             .pending_pages = region.pending.load(std::memory_order_relaxed),
+            .managed = region.managed,
+            .lease = Leases::state_of(region),
+            .fence_epoch = region.dirty->fence_epoch(),
             .epoch = region.epoch,
             .data_rkey = region.data_rkey,
             .dirty_rkey = region.dirty_rkey,
@@ -134,7 +137,8 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
                                                          .size_bytes = spec.size_bytes,
                                                          .reserve_bytes = spec.reserve_bytes,
                                                          .overcommit = spec.overcommit,
-                                                         .temporary = spec.temporary});
+                                                         .temporary = spec.temporary,
+                                                         .managed = spec.managed});
         spdlog::info("region {}: created, {}, {} reserved", region.name, format_size(region.size_bytes),
                      format_size(region.reserve_pages * memory::kPageBytes));
         if (spec.temporary) a_.temporary_regions[region.id] = 0;
@@ -144,9 +148,12 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
     }
 }
 
-void LocalNode::delete_region(const std::string& name) {
+void LocalNode::delete_region(const std::string& name, uint64_t epoch) {
     refuse_in_rescue("none can be deleted");
     memory::Region& region = find(name);
+    if (epoch != 0 && epoch != region.epoch)
+        throw ServiceError(ServiceError::Kind::exists,
+                           fmt::format("region {} has epoch {} here, not {}", name, region.epoch, epoch));
     if (a_.rebuilds) a_.rebuilds->let_go(name);
     if (a_.recovery) a_.recovery->let_go(region);
     const auto connections = connections_of(region);
@@ -155,6 +162,23 @@ void LocalNode::delete_region(const std::string& name) {
     a_.regions->destroy(region);
     spdlog::info("region {}: deleted, {} connection{} closed", name, connections.size(),
                  connections.size() == 1 ? "" : "s");
+}
+
+HeartbeatReply LocalNode::heartbeat(const HeartbeatRequest& request) {
+    HeartbeatReply reply = a_.leases->heartbeat(request);
+    reply.rescue = a_.rescues();
+    reply.regions = regions();
+    reply.memory_bytes = uint64_t{a_.frames->capacity()} * memory::kPageBytes;
+    reply.memory_free_bytes = uint64_t{a_.frames->free_count()} * memory::kPageBytes;
+    reply.memory_unclaimed_bytes = a_.regions->budget().unclaimed() * memory::kPageBytes;
+    return reply;
+}
+
+RegionStatus LocalNode::fence_region(const std::string& name, uint64_t epoch) {
+    refuse_in_rescue("none of them serves anybody");
+    memory::Region& region = find(name);
+    a_.leases->fence(region, epoch);
+    return status_of(region);
 }
 
 IssuedGrant LocalNode::make_grant(const std::string& name, Role role, uint64_t ttl_s) {

@@ -22,14 +22,6 @@ namespace lagan::appliance {
 using nlohmann::json;
 using namespace std::chrono_literals;
 
-namespace {
-
-constexpr auto kWaitForCheckpoint = 10s;
-constexpr uint64_t kMaxTtlSeconds = 366ULL * 24 * 3600;
-constexpr uint64_t kDefaultTtlSeconds = 3600;
-
-// ---- From structs to JSON ----
-
 json to_json(const RegionStatus& region) {
     return {{"name", region.name},
             {"id", region.id},
@@ -46,6 +38,9 @@ json to_json(const RegionStatus& region) {
                       : region.rebuilding ? "rebuilding"
                                           : "ready"},
             {"pending_pages", region.pending_pages},
+            {"managed", region.managed},
+            {"lease", region.lease},
+            {"fence_epoch", region.fence_epoch},
             {"temporary", region.temporary},
             {"uid", fmt::format("{:016x}", region.uid)},
             {"epoch", region.epoch},
@@ -53,6 +48,14 @@ json to_json(const RegionStatus& region) {
             {"dirty_rkey", region.dirty_rkey},
             {"connections", region.connections}};
 }
+
+namespace {
+
+constexpr auto kWaitForCheckpoint = 10s;
+constexpr uint64_t kMaxTtlSeconds = 366ULL * 24 * 3600;
+constexpr uint64_t kDefaultTtlSeconds = 3600;
+
+// ---- From structs to JSON ----
 
 json to_json(const PortStatus& port) {
     return {{"name", port.name},
@@ -91,7 +94,8 @@ json to_json(const NodeStatus& node) {
 // ---- From JSON to structs: every field hostile ----
 
 RegionSpec parse_region_spec(const std::string& text) {
-    constexpr std::array<std::string_view, 5> kFields{"name", "size", "reserve", "overcommit", "temporary"};
+    constexpr std::array<std::string_view, 6> kFields{"name",       "size",      "reserve",
+                                                      "overcommit", "temporary", "managed"};
     const json body = parse_body(text, kFields);
     RegionSpec spec;
     spec.name = text_field(body, "name");
@@ -99,6 +103,8 @@ RegionSpec parse_region_spec(const std::string& text) {
     spec.reserve_bytes = size_field(body, "reserve", false);
     spec.overcommit = flag_field(body, "overcommit");
     spec.temporary = flag_field(body, "temporary");
+    spec.managed = flag_field(body, "managed");
+    if (spec.temporary && spec.managed) refuse(422, "managed: a temporary region has no lease");
     if (spec.size_bytes == 0) refuse(422, "size: must be more than nothing");
     if (spec.reserve_bytes > spec.size_bytes) refuse(422, "reserve: is larger than the size");
     if (spec.reserve_bytes != 0 && spec.reserve_bytes < spec.size_bytes && !spec.overcommit) {
@@ -154,10 +160,11 @@ http::Reply get_region(const Call& call) {
 
 // A checkpoint of the region is cancelled first; it needs a moment to notice.
 http::Reply delete_region(const Call& call) {
+    const uint64_t epoch = number_in_query(call.request.target, "epoch", 0);
     const auto end = std::chrono::steady_clock::now() + kWaitForCheckpoint;
     for (;;) {
         try {
-            call.control.run([&] { call.service.delete_region(call.name); });
+            call.control.run([&] { call.service.delete_region(call.name, epoch); });
             return {.status = 204};
         } catch (const ServiceError& error) {
             if (error.kind != ServiceError::Kind::busy || std::chrono::steady_clock::now() >= end) throw;
@@ -216,7 +223,7 @@ Match find_route(const http::Request& request) {
         target.substr(1, target.find('?') == std::string_view::npos ? target.npos : target.find('?') - 1));
     Match match;
     for (const std::span<const Route> routes :
-         {std::span<const Route>(kRoutes), recovery_routes(), rebuild_routes()})
+         {std::span<const Route>(kRoutes), recovery_routes(), rebuild_routes(), lease_routes()})
         for (const Route& route : routes) {
             if (!matches(route, path, match.name)) continue;
             match.allowed.push_back(route.method);

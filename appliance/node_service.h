@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "datapath/qp_attributes.h"
@@ -23,6 +25,7 @@ struct RegionSpec {
     uint64_t reserve_bytes = 0;  // 0: the whole size
     bool overcommit = false;     // the reserve may be smaller than the size
     bool temporary = false;      // goes with its last connection
+    bool managed = false;        // served while its lease lasts, not before it has one
 };
 
 struct RegionStatus {
@@ -42,6 +45,9 @@ struct RegionStatus {
     bool restoring = false;
     bool rebuilding = false;
     uint64_t pending_pages = 0;  // of a region that is being rebuilt: not here yet
+    bool managed = false;
+    const char* lease = "unmanaged";  // "valid", "expired", "fenced"
+    uint64_t fence_epoch = 0;         // of the home that has had this one stop
     uint64_t epoch = 0;
     uint32_t data_rkey = 0;
     uint32_t dirty_rkey = 0;
@@ -81,6 +87,31 @@ struct NodeStatus {
     std::vector<LeftOutStatus> left_out;
 };
 
+struct LeaseRequest {
+    std::string name;
+    uint64_t uid = 0;
+    uint64_t epoch = 0;
+};
+
+struct HeartbeatRequest {
+    std::string instance;  // whose time base_ms is
+    std::optional<uint64_t> base_ms;
+    uint64_t ttl_ms = 0;
+    std::vector<LeaseRequest> regions;
+};
+
+struct HeartbeatReply {
+    std::string instance;
+    uint64_t now_ms = 0;
+    uint64_t heartbeat = 0;  // answered so far
+    bool rescue = false;
+    std::vector<RegionStatus> regions;
+    std::vector<std::pair<std::string, std::string>> refused;  // region, why its lease was not renewed
+    uint64_t memory_bytes = 0;
+    uint64_t memory_free_bytes = 0;
+    uint64_t memory_unclaimed_bytes = 0;
+};
+
 struct IssuedGrant {
     std::string hex;
     uint64_t expires_unix_s = 0;
@@ -102,7 +133,10 @@ class NodeService {
     virtual std::vector<RegionStatus> regions() = 0;
     virtual RegionStatus region(const std::string& name) = 0;
     virtual RegionStatus create_region(const RegionSpec& spec) = 0;
-    virtual void delete_region(const std::string& name) = 0;  // closes its connections first
+    // Closes its connections first. Epoch 0: whichever it has.
+    virtual void delete_region(const std::string& name, uint64_t epoch) = 0;
+    virtual HeartbeatReply heartbeat(const HeartbeatRequest& request) = 0;
+    virtual RegionStatus fence_region(const std::string& name, uint64_t epoch) = 0;
     virtual IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) = 0;
     virtual nlohmann::json statistics() = 0;
 

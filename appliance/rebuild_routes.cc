@@ -150,7 +150,8 @@ http::Reply drop_rebuild(const Call& call) {
         refuse(503, fmt::format("the rebuild of {} is being cancelled; try again", call.name));
     call.control.run([&] {
         for (const RegionStatus& region : call.service.regions())
-            if (region.name == call.name && region.rebuilding) call.service.delete_region(call.name);
+            if (region.name == call.name && region.rebuilding)
+                call.service.delete_region(call.name, region.epoch);
     });
     return {.status = 204};
 }

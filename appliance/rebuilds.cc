@@ -45,6 +45,7 @@ memory::Region& Rebuilds::make_region(const recovery::RebuildRequest& request) {
                                  .reserve_bytes = request.reserve_bytes,
                                  .overcommit = request.overcommit,
                                  .rebuilding = true,
+                                 .managed = request.managed,
                                  .uid = request.uid,
                                  .epoch = request.epoch});
     } catch (const memory::RegionError& error) {

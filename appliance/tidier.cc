@@ -133,7 +133,7 @@ void Tidier::delete_temporary_regions() {
     }
     for (const std::string& name : gone) {
         try {
-            a_.node->delete_region(name);
+            a_.node->delete_region(name, 0);
             spdlog::info("region {}: temporary, and nobody was connected any more", name);
         } catch (const ServiceError& error) {
             spdlog::info("{}", error.what());  // a checkpoint has to end first: the next round comes

@@ -115,6 +115,9 @@ struct RegionInfo {
 };
 static_assert(sizeof(RegionInfo) == 80);
 
+// The private data of a CM REJ of reason 28 when the region has another home: whoever has a manager asks it.
+inline constexpr char kMovedReason[] = "moved: the region has a new home; the manager knows it";
+
 // The private data of a CM REP: how to reach the region.
 struct Welcome {
     uint8_t version;

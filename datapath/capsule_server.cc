@@ -170,6 +170,23 @@ void serve_region_info(Engine& engine, Qp& qp, const memory::Region& region, con
     send_reply(engine, qp, message, Status::ok, reply, sizeof reply);
 }
 
+// The first one that comes has the region stop; all are told whether that has settled.
+void serve_fence(Engine& engine, Qp& qp, memory::Region& region, const Message& message) {
+    if (message.bytes != sizeof(Header) + sizeof(capsule::Fence))
+        return send_error(engine, qp, message, Status::bad_length);
+    if (qp.attributes.role != Role::recover) return send_error(engine, qp, message, Status::not_allowed);
+    const uint64_t epoch = reinterpret_cast<const capsule::Fence*>(message.data + sizeof(Header))->epoch;
+    if (epoch <= region.epoch) return send_error(engine, qp, message, Status::bad_argument);
+    // A rescue has nothing to write to, and nobody to have stop.
+    if ((engine.shared.rkeys.find(region.data_rkey)->access & memory::kAccessWrite) != 0) {
+        region.dirty->note_fence(epoch);
+        region.lease.fence(engine.shared.rcu);
+    }
+    capsule::FenceReply reply{};
+    reply.settled = region.lease.has_settled(engine.shared.rcu) ? 1 : 0;
+    send_reply(engine, qp, message, Status::ok, reply, sizeof reply);
+}
+
 // Executes the message; false: not done yet.
 bool serve_one(Engine& engine, Qp& qp, Message& message, uint32_t& budget) {
     if (message.bytes < sizeof(Header)) {
@@ -190,6 +207,8 @@ bool serve_one(Engine& engine, Qp& qp, Message& message, uint32_t& budget) {
         serve_dirty_query(engine, qp, *region, message);
     } else if (header.opcode == static_cast<uint8_t>(capsule::Opcode::region_info)) {
         serve_region_info(engine, qp, *region, message);
+    } else if (header.opcode == static_cast<uint8_t>(capsule::Opcode::fence)) {
+        serve_fence(engine, qp, *region, message);
     } else {
         send_error(engine, qp, message, Status::bad_opcode);
     }

@@ -23,6 +23,7 @@ namespace lagan {
     X(bth_pkey, "P_Key is not the default partition")                                      \
     X(bth_length, "the length does not fit the opcode's headers, pad and ICRC")            \
     X(bth_pad, "payload and pad are no multiple of four bytes, or a pad without payload")  \
+    X(frozen, "the region has no lease, or is fenced: nothing of it is answered")          \
     X(icrc, "the invariant CRC is wrong")                                                  \
     X(unknown_qpn, "no queue pair of that number")                                         \
     X(qp_not_ready, "the queue pair is in the error state or being closed")                \

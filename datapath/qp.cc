@@ -92,6 +92,7 @@ void init_qp(Qp& qp, const QpAttributes& attributes, uint32_t engine) {
     qp.mtu_shift = static_cast<uint8_t>(std::countr_zero(attributes.mtu_bytes));
     qp.access = access_of(attributes.role);
     qp.serves_capsules = attributes.role != Role::none;
+    qp.heeds_lease = attributes.role == Role::read || attributes.role == Role::write;
     qp.engine = static_cast<uint16_t>(engine);
     qp.rnr_timer = attributes.rnr_timer;
     qp.responder_resources =

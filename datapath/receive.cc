@@ -4,6 +4,7 @@
 #include <rte_ethdev.h>
 #include <rte_prefetch.h>
 
+#include <bit>
 #include <cstring>
 
 #include "datapath/memory/region.h"
@@ -22,10 +23,15 @@ namespace {
 bool addresses_match(const Qp& qp, const roce::Packet& packet) {
     if (packet.ip_header_bytes() != qp.ip_header_bytes) return false;
     const uint8_t* ours = qp.header_template.data() + qp.l2_bytes;
-    const uint32_t size = packet.is_ipv6 ? 16 : 4;
-    const uint32_t source = packet.is_ipv6 ? 8 : 12;
-    return std::memcmp(packet.ip + source, ours + source + size, size) == 0 &&
-           std::memcmp(packet.ip + source + size, ours + source, size) == 0;
+    if (!packet.is_ipv6) {  // source and destination are eight bytes
+        uint64_t theirs, mine;
+        std::memcpy(&theirs, packet.ip + 12, sizeof theirs);
+        std::memcpy(&mine, ours + 12, sizeof mine);
+        return std::rotl(theirs, 32) == mine;
+    }
+    constexpr uint32_t kSource = 8, kSize = 16;
+    return std::memcmp(packet.ip + kSource, ours + kSource + kSize, kSize) == 0 &&
+           std::memcmp(packet.ip + kSource + kSize, ours + kSource, kSize) == 0;
 }
 
 // Packets of a burst that are done with: freed together, so that the pool is entered once.

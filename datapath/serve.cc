@@ -24,6 +24,11 @@ static bool answers_capsules(const Engine& engine, const Qp& qp) {
 }
 
 static uint32_t take_turn(Engine& engine, Qp& qp) {
+    qp.frozen = roce::is_frozen(engine, qp);
+    if (qp.frozen) [[unlikely]] {
+        engine.park(qp);
+        return 0;
+    }
     uint32_t work = roce::serve_replies(engine, qp, kReadSlice);
     if (answers_capsules(engine, qp) && serve_capsules(engine, qp, kCapsuleSlice)) work++;
     work += roce::send_requests(engine, qp, kRequestSlice);
@@ -33,6 +38,7 @@ static uint32_t take_turn(Engine& engine, Qp& qp) {
 
 static bool has_more(Engine& engine, Qp& qp) {
     const Responder& r = qp.responder;
+    if (qp.frozen) return false;
     // Behind a READ that waits for its pages everything that has to be answered in order waits as well.
     if (!r.parked && (r.replies_due() || r.ack_due || r.nak_due != 0)) return true;
     if (answers_capsules(engine, qp) && capsules_can_go_on(qp)) return true;
@@ -67,8 +73,8 @@ uint32_t serve_pullers(Engine& engine) {
     return work;
 }
 
-// Of all QPs with a READ that waits for pages a few get a turn, so that there may be any number of them. The
-// others go on as they would without.
+// Of all QPs with a READ that waits for pages, or without a lease, a few get a turn, so that there may be any
+// number of them. The others go on as they would without.
 void wake_parked(Engine& engine) {
     uint32_t wakes = std::min<uint32_t>(static_cast<uint32_t>(engine.parked.size()), kWakesPerPoll);
     for (; wakes != 0; wakes--) {

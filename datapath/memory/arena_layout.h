@@ -41,6 +41,7 @@ struct Superblock {
 inline constexpr uint32_t kRecordTemporary = 1;
 inline constexpr uint32_t kRecordRestoring = 2;   // not whole yet: dropped at the next start
 inline constexpr uint32_t kRecordRebuilding = 4;  // not whole yet: entries may be pending
+inline constexpr uint32_t kRecordManaged = 8;     // served while its lease lasts: not before one is there
 
 struct RegionRecord {
     uint64_t magic;

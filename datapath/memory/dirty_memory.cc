@@ -9,7 +9,7 @@ namespace lagan::memory {
 
 static_assert(std::endian::native == std::endian::little, "peers read this memory as little-endian");
 static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(std::atomic<uint64_t>) == 8);
-static_assert(sizeof(DirtyMemoryHeader) == 120 && sizeof(DirtyMemoryHeader) <= kPageBytes);
+static_assert(sizeof(DirtyMemoryHeader) == 128 && sizeof(DirtyMemoryHeader) <= kPageBytes);
 
 namespace {
 
@@ -94,6 +94,13 @@ void DirtyMemory::check(const Identity& region) const {
 void DirtyMemory::continue_from(uint64_t cut) {
     header().cut_number.store(cut, std::memory_order_relaxed);
     set_durable(cut);
+}
+
+void DirtyMemory::note_fence(uint64_t epoch) {
+    std::atomic<uint64_t>& newest = header().fence_epoch;
+    uint64_t before = newest.load(std::memory_order_relaxed);
+    while (before < epoch && !newest.compare_exchange_weak(before, epoch)) {
+    }
 }
 
 uint64_t DirtyMemory::begin_cut() {

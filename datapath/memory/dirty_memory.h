@@ -36,7 +36,8 @@ struct DirtyMemoryHeader {
     } lists[2];
     uint64_t present_offset;
     uint64_t region_uid;
-    std::atomic<uint64_t> heartbeat;  // counted up several times a second while somebody manages the region
+    std::atomic<uint64_t> heartbeat;    // counted up some times a second while the control thread lives
+    std::atomic<uint64_t> fence_epoch;  // of the newest home that has had this one stop; 0: none
 };
 
 class DirtyMemory {
@@ -69,6 +70,11 @@ class DirtyMemory {
 
     // Control thread.
     void beat() { header().heartbeat.fetch_add(1, std::memory_order_relaxed); }
+    uint64_t heartbeat() const { return header().heartbeat.load(std::memory_order_relaxed); }
+
+    // Any thread; it only goes up. In the arena at once: it outlives the process.
+    void note_fence(uint64_t epoch);
+    uint64_t fence_epoch() const { return header().fence_epoch.load(std::memory_order_relaxed); }
 
     std::span<std::byte> memory() const { return memory_; }  // for the flat memory region
 

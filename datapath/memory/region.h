@@ -9,6 +9,7 @@
 #include "datapath/memory/cut.h"
 #include "datapath/memory/dirty_memory.h"
 #include "datapath/memory/frame_pool.h"
+#include "datapath/memory/lease.h"
 #include "datapath/memory/wanted_pages.h"
 
 namespace lagan::memory {
@@ -58,9 +59,11 @@ struct Region {
     // atomic: pages whose entries are poisoned. It counts beside the region's content, whence mutable.
     mutable std::atomic<uint64_t> damaged{0};
     std::atomic<uint64_t> pending{0};  // atomic: pages whose content is not here yet
+    Lease lease;                       // atomic
     WantedPages* wanted;               // constant; of these, who asks for which. Null: never was rebuilt
     bool temporary;                    // control only: goes some time after its last connection
     bool restoring;                    // control only: being filled from its baseline, nobody may connect
+    bool managed;                      // control only: served while its lease lasts
     bool rebuilding;                   // control only: being filled from elsewhere, and in use meanwhile
     std::string name;                  // control only
 

@@ -89,7 +89,7 @@ uint64_t reserve_pages_of(uint64_t page_count, uint64_t reserve_bytes, bool over
 
 uint32_t record_flags(const Region& region) {
     return (region.temporary ? kRecordTemporary : 0) | (region.restoring ? kRecordRestoring : 0) |
-           (region.rebuilding ? kRecordRebuilding : 0);
+           (region.rebuilding ? kRecordRebuilding : 0) | (region.managed ? kRecordManaged : 0);
 }
 
 }  // namespace
@@ -165,6 +165,8 @@ std::unique_ptr<RegionTable::Entry> RegionTable::make_entry(const Spec& spec, ui
     region.temporary = spec.temporary;
     region.restoring = spec.restoring;
     region.rebuilding = spec.rebuilding;
+    region.managed = spec.managed;
+    if (region.managed) region.lease.end();
     region.name = spec.name;
     try {
         entry->page_table_file =
@@ -253,6 +255,8 @@ void RegionTable::adopt(std::vector<FoundRegion> found) {
         region.damaged = one.damaged_pages;
         region.temporary = (one.record.flags & kRecordTemporary) != 0;
         region.rebuilding = (one.record.flags & kRecordRebuilding) != 0;
+        region.managed = (one.record.flags & kRecordManaged) != 0;
+        if (region.managed) region.lease.end();
         region.pending = one.pending_pages;
         region.name = one.record.name;
         if (arena_.read_only()) {  // nothing will be stored: no frames are needed
@@ -267,8 +271,33 @@ void RegionTable::adopt(std::vector<FoundRegion> found) {
         entry->page_table_copy = std::move(one.page_table_copy);
         entry->dirty_file = std::move(one.dirty_file);
         connect_memory(*entry);
+        if (arena_.read_only() || region.dirty->fence_epoch() != 0) region.lease.was_fenced();
         entries_.push_back(std::move(entry));
     }
+}
+
+void RegionTable::make_managed(Region& region) {
+    if (region.managed) return;
+    region.managed = true;
+    try {
+        write_record(region);
+    } catch (...) {
+        region.managed = false;
+        throw;
+    }
+}
+
+void RegionTable::fence(Region& region, uint64_t epoch) {
+    if (arena_.read_only()) return;  // nobody can store to it
+    region.dirty->note_fence(epoch);
+    region.lease.fence(rcu_);
+    wait_for_readers(readers_.control);
+}
+
+void RegionTable::beat() {
+    if (arena_.read_only()) return;
+    for (const auto& entry : entries_)
+        entry->lists->beat();
 }
 
 Region* RegionTable::find(std::string_view name) {

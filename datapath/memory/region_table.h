@@ -64,6 +64,8 @@ class RegionTable {
         // For a region that is fetched from elsewhere while clients use it: all its pages are pending. Stays
         // so over a restart until complete().
         bool rebuilding = false;
+        // A manager looks after it: it is served when its lease has been renewed.
+        bool managed = false;
         uint64_t uid = 0;  // 0: a new one
         uint64_t epoch = 1;
     };
@@ -81,6 +83,15 @@ class RegionTable {
     // The region is whole, as of this cut; of a rebuilt one no page is pending any more, and its rebuilder
     // has ended. Throws std::system_error if that cannot be written down.
     void complete(Region& region, uint64_t cut);
+    // From here on the region is served while it has a lease, also after a restart: before the first lease is
+    // given. Throws std::system_error if that cannot be written down.
+    void make_managed(Region& region);
+    // The region stops for good: a home of `epoch` takes over. Waits until every lcore has ended what it had
+    // begun. The control thread.
+    void fence(Region& region, uint64_t epoch);
+    // The word by which whoever reads the dirty list memory sees that the control thread lives.
+    void beat();
+
     // Null when there is none.
     Region* find(std::string_view name);
     Region* find(uint32_t id);

@@ -101,7 +101,8 @@ uint32_t icrc_header_state(const uint8_t* ip, bool is_ipv6, uint32_t transport_b
 
 bool icrc_ok(const Packet& packet) {
     const uint32_t headers = icrc_header_state(packet.ip, packet.is_ipv6, packet.transport_header_bytes());
-    const uint32_t state = crc32_raw(headers, packet.payload, packet.payload_bytes + packet.pad_bytes);
+    const uint32_t bytes = packet.payload_bytes + packet.pad_bytes;
+    const uint32_t state = bytes == 0 ? headers : crc32_raw(headers, packet.payload, bytes);
     return icrc_matches(packet.icrc(), state);
 }
 

@@ -164,6 +164,8 @@ struct Qp {
     bool timed = false;           // in the engine's list of QPs with a timer
     bool parked = false;          // in the engine's list of QPs that are looked at again now and then
     bool serves_capsules = true;  // constant; false: we opened it, messages are answers to ours
+    bool heeds_lease = false;     // constant: answered only while its region has a lease
+    bool frozen = false;          // at its last turn it had none
     uint8_t rnr_timer = 12;
     uint8_t ip_header_bytes = 20;
     uint8_t l2_bytes = 14;

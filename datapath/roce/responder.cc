@@ -57,6 +57,8 @@ static void execute(Engine& engine, Qp& qp, const Packet& packet) {
 }
 
 void respond(Engine& engine, Qp& qp, const Packet& packet) {
+    if (is_frozen(engine, qp)) [[unlikely]]
+        return drop(engine, DropReason::frozen);
     if (qp.state == QpState::error) [[unlikely]]
         return in_error_state(engine, qp, packet);
     const int32_t order = psn_compare(packet.psn, qp.responder.expected_psn);

@@ -6,12 +6,21 @@
 #pragma once
 
 #include "datapath/engine.h"
+#include "datapath/memory/region.h"
 #include "datapath/roce/decode.h"
 
 namespace lagan::roce {
 
 // Executes, refuses or drops one request packet. The ICRC has not been checked yet.
 void respond(Engine& engine, Qp& qp, const Packet& packet);
+
+// Whether the QP's region may not be served now: nothing leaves for this QP, neither answers nor
+// acknowledgements nor requests of our own. Looked at for each request and each turn.
+inline bool is_frozen(const Engine& engine, const Qp& qp) {
+    if (!qp.heeds_lease) return false;
+    const memory::MemoryRegion* memory = engine.shared.rkeys.find(qp.data_rkey);
+    return memory != nullptr && memory->region->lease.is_over(engine.now_tsc);
+}
 
 // ---- steps of it ----
 

@@ -137,7 +137,8 @@ bool Checkpointer::due(const memory::Region& region, const Job& job, Clock::time
 void Checkpointer::request_due(const std::vector<memory::Region*>& regions) {
     const auto now = Clock::now();
     for (memory::Region* region : regions) {
-        if (region->temporary || region->restoring || region->rebuilding) continue;
+        if (region->temporary || region->restoring || region->rebuilding || region->lease.is_fenced())
+            continue;
         bool wanted = false;
         {
             const std::scoped_lock lock(mutex_);

@@ -90,7 +90,7 @@ std::vector<BadCapsule> bad_capsules() {
         {"unknown version", header_of(3, 0, 2), Status::bad_version},
         {"version 0", header_of(3, 0, 0), Status::bad_version},
         {"opcode 0", header_of(0), Status::bad_opcode},
-        {"opcode 4", header_of(4), Status::bad_opcode},
+        {"opcode 5", header_of(5), Status::bad_opcode},
         {"a reply", header_of(0x81), Status::bad_opcode},
         {"opcode 255", header_of(0xff), Status::bad_opcode},
         {"FREE with a count and no ranges", header_of(1, 1), Status::bad_length},

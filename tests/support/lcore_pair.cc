@@ -122,7 +122,7 @@ LcorePair::~LcorePair() {
 }
 
 LcorePair::Pair LcorePair::connect(const memory::Region& region, uint32_t client, uint32_t server,
-                                   uint16_t mtu_bytes) {
+                                   uint16_t mtu_bytes, Role role) {
     QpAttributes c;
     c.path.port_id = client_port_;
     c.path.local_ip = net::IpAddress::parse("10.0.0.2");
@@ -135,7 +135,7 @@ LcorePair::Pair LcorePair::connect(const memory::Region& region, uint32_t client
     std::swap(s.path.local_ip, s.path.remote_ip);
     s.region_id = region.id;
     s.data_rkey = region.data_rkey;
-    s.role = Role::write;
+    s.role = role;
     c.qpn = s.dest_qpn = client_qps->allocate_qpn();
     s.qpn = c.dest_qpn = server_qps->allocate_qpn();
     return {&client_qps->create(c, *clients[client]), &server_qps->create(s, *servers[server])};

@@ -28,7 +28,8 @@ class LcorePair {
         Qp* server;
     };
     // Before run(). Owned by client engine `client` and server engine `server`.
-    Pair connect(const memory::Region& region, uint32_t client, uint32_t server, uint16_t mtu_bytes);
+    Pair connect(const memory::Region& region, uint32_t client, uint32_t server, uint16_t mtu_bytes,
+                 Role role = Role::write);
 
     // Calls step(i) and polls both engines of lcore i, on both lcores at the same time, until both steps have
     // said false; then goes on until all is quiet. Returns on the main lcore.

@@ -56,6 +56,7 @@ def what_was_stored_is_recovered(t):
     t.equal(node.client("read:10:5", grant=old["recover"])[0]["crcs"], node.crcs("r", range(10, 15)), "with an older grant")
 
     t.equal(node.client("free:10:1", region="r", role="recover"), [{"capsule_status": 5}], "FREE")
+    t.equal(node.client("fence:7", region="r", role="recover"), [{"asked": 1}], "FENCE: nobody stores here")
     t.true("NAK 0x62" in node.client("part:10", region="r", role="recover")[0]["status"], "WRITE")
     for role in ("read", "write"):
         forbidden(t, node.grant("r", role), f"a grant to {role}")

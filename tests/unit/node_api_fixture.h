@@ -38,6 +38,7 @@ class FakeNode : public NodeService {
   public:
     std::atomic<bool> wrong_thread{false};
     std::thread::id control_thread;
+    HeartbeatRequest last_heartbeat;
 
     NodeStatus node() override {
         check_thread();
@@ -82,9 +83,22 @@ class FakeNode : public NodeService {
         regions_[spec.name] = region;
         return region;
     }
-    void delete_region(const std::string& name) override {
+    void delete_region(const std::string& name, uint64_t epoch) override {
+        if (epoch != 0 && find(name).epoch != epoch)
+            throw ServiceError(ServiceError::Kind::exists, "another epoch");
         find(name);
         regions_.erase(name);
+    }
+    HeartbeatReply heartbeat(const HeartbeatRequest& request) override {
+        check_thread();
+        last_heartbeat = request;
+        return {
+            .instance = "me", .now_ms = 17, .heartbeat = 3, .regions = regions(), .refused = {{"r", "why"}}};
+    }
+    RegionStatus fence_region(const std::string& name, uint64_t epoch) override {
+        find(name).lease = "fenced";
+        find(name).fence_epoch = epoch;
+        return find(name);
     }
     IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) override {
         find(name);

@@ -285,7 +285,7 @@ BOOST_AUTO_TEST_CASE(whoever_is_first_stays) {
     Bench b("rebuilding_race", kPages);
     const uint64_t base = test::seed();
     const uint64_t frames = b.node.pool.free_count();
-    std::atomic<uint64_t> cursor{0}, lost{0}, errors{0};
+    std::atomic<uint64_t> cursor{0}, steps{0}, lost{0}, errors{0};
     using LastWord = std::map<uint64_t, uint64_t>;  // page → what this storer made of it last; 0: freed
     std::array<LastWord, kStorers> last;
 
@@ -297,8 +297,10 @@ BOOST_AUTO_TEST_CASE(whoever_is_first_stays) {
             if (settle(b.node, b.region, page, kind, page << 32 | 1, page % 3 == 0) !=
                 PublishResult::published)
                 ++lost;
-            b.node.rcu.quiescent(kStorers);
-            if (random() % 16 == 0) std::this_thread::yield();
+            do {  // in step with the storers, whoever gets the processor
+                b.node.rcu.quiescent(kStorers);
+                if (random() % 16 == 0) std::this_thread::yield();
+            } while (steps.load(std::memory_order_relaxed) < page / 4);
         }
         b.node.rcu.offline(kStorers);
     };
@@ -311,15 +313,18 @@ BOOST_AUTO_TEST_CASE(whoever_is_first_stays) {
             // Around where the settler is.
             const uint64_t at = cursor.load(std::memory_order_relaxed) + random() % 12;
             const uint64_t page = std::min(at < 4 ? 0 : at - 4, kPages - 1);
-            if (random() % 4 == 0) {
+            if (retire.room() == 0) {
+                std::this_thread::yield();
+            } else if (random() % 4 == 0) {
                 clear_page(b.region, retire, b.node.table.budget(), page);
                 last[id][page] = 0;
-            } else if (retire.room() != 0) {
+            } else {
                 const uint64_t word = page << 32 | (step * kStorers + id) << 1;
                 if (!b.node.store(retire, b.region, page, word)) ++errors;
                 if (!b.region.active().is_marked(page)) ++errors;
                 last[id][page] = word;
             }
+            ++steps;
             retire.reclaim(32);
             b.node.rcu.quiescent(id);
             if (random() % 4 == 0) std::this_thread::yield();

@@ -37,6 +37,7 @@ constexpr const char* kExamples = R"(Arguments, in order:
   free:PAGE:COUNT    by one FREE capsule
   read:PAGE:COUNT    the pages' CRC-32s
   info               REGION_INFO
+  fence:EPOCH        FENCE, until it has settled
   query              all pages of both lists, by DIRTY_QUERY
   lists              the same by READs of the dirty list memory
   pull               lists, and then READs of the pages listed that are present)";
@@ -86,6 +87,7 @@ class PageClient {
             return {{"status", to_string(write(number(1) * kPageBytes + 2048, "partpart", 8))}};
         if (words[0] == "free") return free_pages(number(1), number(2));
         if (words[0] == "read") return read_pages(number(1), number(2));
+        if (words[0] == "fence") return fence(number(1));
         if (words[0] == "info") return info();
         if (words[0] == "query") return query();
         if (words[0] == "lists") return show(read_lists());
@@ -194,6 +196,20 @@ class PageClient {
         const auto& head = *reinterpret_cast<const capsule::Header*>(reply.data());
         if (head.status != 0) return {{"capsule_status", unsigned{head.status}}};
         return {{"freed", uint64_t{as<capsule::FreeReply>(reply).freed_pages}}};
+    }
+
+    json fence(uint64_t epoch) {
+        struct {
+            capsule::Header head;
+            capsule::Fence fence;
+        } request{header(capsule::Opcode::fence, 0), {}};
+        request.fence.epoch = epoch;
+        for (uint64_t asked = 1;; ++asked) {
+            const auto reply = call(&request, sizeof request);
+            const auto& head = *reinterpret_cast<const capsule::Header*>(reply.data());
+            if (head.status != 0) return {{"capsule_status", unsigned{head.status}}};
+            if (as<capsule::FenceReply>(reply).settled != 0) return {{"asked", asked}};
+        }
     }
 
     json info() {
