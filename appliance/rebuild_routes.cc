@@ -168,7 +168,7 @@ http::Reply probe(const Call& call) {
                                     ? fmt::format("no answer within {} ms", patience.count())
                                     : error.what();
         return {.body = {{"reachable", false},
-                         // It has said no: its datapath lives.
+                         // It has said no, so it lives.
                          {"refused", error.why == SourceError::Why::refused},
                          {"problem", why}}};
     }

@@ -43,6 +43,11 @@ uint32_t PagePull::claim_frames() const {
     return 0;
 }
 
+// In an earlier list: it may be on its way.
+bool PagePull::had_its_turn(uint64_t page) const {
+    return (cursor_ > 0 && lists_.drain.contains(page)) || (cursor_ > 1 && lists_.active.contains(page));
+}
+
 // The next page that is still pending.
 bool PagePull::next(WantedQueue::Page& page) {
     if (const auto wanted = wanted_.take()) {
@@ -57,7 +62,7 @@ bool PagePull::next(WantedQueue::Page& page) {
     for (; cursor_ < cursors_.size(); ++cursor_) {
         while ((page.page = cursors_[cursor_].next()) != PageSet::kEnd) {
             page.dirty = false;
-            if (settler_.is_pending(page.page)) return true;
+            if (settler_.is_pending(page.page) && !had_its_turn(page.page)) return true;
         }
     }
     return false;

@@ -36,6 +36,7 @@ class PagePull {
         memory::FrameIndex frame;
     };
     bool next(WantedQueue::Page& page);
+    bool had_its_turn(uint64_t page) const;
     bool order_one(SourceConnection& source);
     size_t take(SourceConnection& source);
     void arrived(const InFlight& flight, roce::WorkStatus status);
