@@ -15,7 +15,9 @@ namespace {
 
 constexpr unsigned kMissingMeansLost = 3;  // answers in a row
 constexpr size_t kFailoversKept = 200;     // that have ended
-constexpr uint64_t kHalfMadeMs = 60'000;   // after which whoever makes a region is taken for dead
+constexpr uint64_t kReplyKeptMs = 24 * 3'600'000;
+constexpr auto kLookAtReplies = std::chrono::minutes(10);
+constexpr uint64_t kHalfMadeMs = 60'000;  // after which whoever makes a region is taken for dead
 
 Copy copy_of(const RegionRecord& region) {
     return {.region = region.name, .uid = region.uid, .epoch = region.epoch};
@@ -114,6 +116,7 @@ void Controller::tidy() {
     }
     end_half_made(*view);
     forget_ended_failovers();
+    forget_old_replies();
     shorten_lease();
 }
 
@@ -174,6 +177,16 @@ void Controller::forget_ended_failovers() {
     ended.resize(ended.size() - kFailoversKept);  // their ids are in the order of time
     for (const Entry& entry : ended)
         parts_.directory.remove(entry.key, entry.revision);
+}
+
+// Nobody repeats a request after a day.
+void Controller::forget_old_replies() {
+    const auto now = parts_.clocks.now();
+    if (now < next_look_at_replies_) return;
+    next_look_at_replies_ = now + kLookAtReplies;
+    for (const Entry& entry : parts_.directory.list(kReplyPrefix))
+        if (entry.value.value("time_ms", uint64_t{0}) + kReplyKeptMs < parts_.clocks.unix_ms())
+            parts_.directory.remove(entry.key, entry.revision);
 }
 
 // The longer leases of an earlier configuration are surely over.

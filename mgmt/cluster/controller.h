@@ -47,9 +47,11 @@ class Controller {
     void end_half_made(const View& view);
     void end_half_made(const View& view, Versioned<RegionRecord> region);
     void forget_ended_failovers();
+    void forget_old_replies();
     void shorten_lease();
 
     Parts parts_;
+    Clock::time_point next_look_at_replies_{};  // tidy()'s
 };
 
 }  // namespace lagan::cluster

@@ -121,8 +121,6 @@ FailoverFacts FailoverRunner::facts(const Work& work) {
     // On record: whoever leads stops its own leases before it looks whether all are over.
     const Copy home = home_copy(work);
     if (!work.region->value.served()) leases_.withdraw(home);
-    facts.lease_over = leases_.surely_over(home, now);
-    facts.source_lost_it = lost_by_source(work);
     facts.target_lost_it = f.step == Step::switched && facts.target.serves() &&
                            observations_.times_missing(f.target, home) >= kMissingMeansLost;
     if (f.step == Step::detected) facts.candidates = candidates(work);
@@ -136,6 +134,11 @@ FailoverFacts FailoverRunner::facts(const Work& work) {
         }
     } catch (const NodeError&) {  // not known, then
     }
+    // A probe takes its time: all of this is as it is now.
+    facts.now_ms = clocks_.unix_ms();
+    facts.source = observations_.seen(f.source, clocks_.now());
+    facts.source_lost_it = lost_by_source(work);
+    facts.lease_over = leases_.surely_over(home, clocks_.now());
     return facts;
 }
 

@@ -139,14 +139,10 @@ Manager::Impl::~Impl() {
         end = true;
     }
     wake.notify_all();
-    for (auto& [name, beater] : beaters)
-        beater->end = true;
     for (std::thread& thread : threads)
         thread.join();
-    for (auto& [name, beater] : beaters) {
-        beater->end = true;
+    for (auto& [name, beater] : beaters)
         beater->thread.join();
-    }
     pool.join();
     server.reset();
     try {

@@ -280,6 +280,8 @@ def events_come_as_they_happen(t):
 def the_command_line_says_what_is_wrong(t):
     m = Mgmtd(t)
     t.true("good" in t.run([*m.program(), "--check-config"]).stdout, "--check-config")
+    example = pathlib.Path(__file__).resolve().parents[2] / "config/lagan-mgmtd.toml"
+    t.true("good" in t.run([m.program()[0], "--config", example, "--check-config"]).stdout, "the example")
     bad = {"[[listen]]\naddress = \"0.0.0.0:7480\"": "others can listen in", "[health]\nlease_ms = 300": "four times",
            "[health]\nintervall_ms = 300": "did you mean 'interval_ms'", "[directory]\nprefix = \"x\"": "must end with"}
     for text, why in bad.items():
