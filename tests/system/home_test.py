@@ -140,6 +140,38 @@ def a_load_follows_its_region_and_every_byte_is_right(t):
 
 
 @suite.case
+def a_load_goes_on_while_its_region_is_rebuilt_elsewhere(t):
+    """Nothing is held: the old home is fenced in the middle of it, and its pages are pulled while the load stores to the new one."""
+    cluster = Cluster(t)
+    bench = cluster.bench()
+    cluster.at_work(bench, 3000)
+    one, two = cluster.nodes
+    region = one.get("/v1/regions/r")
+    grant = one.call("POST", "/v1/regions/r/grants", {"role": "recover"}).body["grant"]
+    cluster.manager.undecided = True
+    ordered = two.call("POST", "/v1/rebuilds", {
+        "region": "r", "uid": region["uid"], "epoch": region["epoch"] + 1, "size_bytes": region["size_bytes"], "baseline": False,
+        "source": {"address": f"{kNetwork}.1", "port": 7471, "grant": grant, "epoch": region["epoch"]}})
+    t.equal(ordered.status, 202, f"the order: {ordered.body}")
+    t.wait_until(lambda: two.get("/v1/rebuilds/r")["fenced"], "the old home is fenced", 60)
+    cluster.live_at(1)
+    cluster.manager.undecided = False
+    bench.expect_exit(0, kHangs)
+    figures = figures_of(bench)
+    t.equal(figures["mismatches"], 0, "wrong data")
+    t.true(figures["reconnections"] >= 2, f"both connections were made again: {figures['reconnections']}")
+    rebuild = two.get("/v1/rebuilds/r")
+    t.equal(rebuild["state"], "done", f"the rebuild: {rebuild}")
+    t.true(rebuild["pages_pulled"] > 0, f"pages came from the old home: {rebuild}")
+    # A client that goes to the old home all the same is sent away.
+    cluster.live_at(0)
+    sent_away = cluster.bench()
+    sent_away.expect_exit(3, kHangs)
+    t.true("moved: the region has a new home" in sent_away.text(), sent_away.text()[-300:])
+    cluster.end()
+
+
+@suite.case
 def a_roll_back_ends_a_load_with_a_status_of_its_own(t):
     cluster = Cluster(t)
     bench = cluster.bench()
