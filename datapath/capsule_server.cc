@@ -177,8 +177,12 @@ void serve_fence(Engine& engine, Qp& qp, memory::Region& region, const Message& 
     if (qp.attributes.role != Role::recover) return send_error(engine, qp, message, Status::not_allowed);
     const uint64_t epoch = reinterpret_cast<const capsule::Fence*>(message.data + sizeof(Header))->epoch;
     if (epoch <= region.epoch) return send_error(engine, qp, message, Status::bad_argument);
+    // Its lists do not name what it has not got yet itself: no source for anybody.
+    if (region.pending.load(std::memory_order_acquire) != 0)
+        return send_error(engine, qp, message, Status::bad_argument);
     // A rescue has nothing to write to, and nobody to have stop.
-    if ((engine.shared.rkeys.find(region.data_rkey)->access & memory::kAccessWrite) != 0) {
+    const memory::MemoryRegion* memory = engine.shared.rkeys.find(region.data_rkey);
+    if (memory != nullptr && (memory->access & memory::kAccessWrite) != 0) {
         region.dirty->note_fence(epoch);
         region.lease.fence(engine.shared.rcu);
     }

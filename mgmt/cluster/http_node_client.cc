@@ -108,7 +108,11 @@ json HttpNodeClient::region(const NodeRecord& node, const std::string& name) {
 }
 
 json HttpNodeClient::create_region(const NodeRecord& node, const RegionRecord& region) {
-    json body{{"name", region.name}, {"size", region.size_bytes}, {"overcommit", region.overcommit}};
+    // Managed from the start: frozen until its first lease, of which the lease book knows.
+    json body{{"name", region.name},
+              {"size", region.size_bytes},
+              {"overcommit", region.overcommit},
+              {"managed", true}};
     if (region.reserve_bytes != 0) body["reserve"] = region.reserve_bytes;
     return need(node, "POST", "/v1/regions", body, options_.timeout);
 }

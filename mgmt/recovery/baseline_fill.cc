@@ -86,6 +86,8 @@ void BaselineFill::lost(const std::vector<baseline::Loss>& losses) {
             for (uint64_t page = range.first; page < range.first + range.count; ++page) {
                 if (page >= settler_.pages() || is_elsewhere_(page) || !lost_.insert(page).second) continue;
                 if (request_.source) {
+                    settler_.mark_dirty(
+                        page);  // it may have been pulled already, as a page that is in the baseline
                     wanted_.add({page, true});
                 } else {
                     settler_.put_damaged(page, true, loss.object + ": " + loss.reason, means_.events);

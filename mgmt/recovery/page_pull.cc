@@ -82,28 +82,39 @@ bool PagePull::order_one(SourceConnection& source) {
             in_flight_.push_back({page, frame});
             return true;
         }
-        again_.push_front(page);
+        put_back(page);
         break;
     }
     means_.memory.frames.release(frame);
     return false;
 }
 
+bool PagePull::needs_source(const WantedQueue::Page& page) const {
+    return page.dirty || !has_baseline_ || lists_.contains(page.page);
+}
+
+// It was not brought. What the baseline has as well does not keep us waiting for the source.
+void PagePull::put_back(const WantedQueue::Page& page) {
+    if (needs_source(page)) {
+        again_.push_back(page);
+    } else {
+        wanted_.add(page);
+    }
+}
+
 void PagePull::unreadable(const WantedQueue::Page& page) {
-    const bool listed = lists_.contains(page.page) || page.dirty;
-    if (!listed && has_baseline_) return;  // from there
+    if (!needs_source(page)) return;  // from the baseline
     settler_.put_damaged(page.page, true, "its last home found it damaged", means_.events);
 }
 
 void PagePull::arrived(const InFlight& flight, WorkStatus status) {
     if (status == WorkStatus::success) {
-        const bool dirty = flight.page.dirty || !has_baseline_ || lists_.contains(flight.page.page);
-        settler_.put_frame(flight.page.page, flight.frame, dirty);
+        settler_.put_frame(flight.page.page, flight.frame, needs_source(flight.page));
         ++progress_.pages_pulled;
         return;
     }
     means_.memory.frames.release(flight.frame);
-    again_.push_back(flight.page);
+    put_back(flight.page);
     // The one that the source refused; the others fell with the connection.
     if (status == WorkStatus::remote_operation) unreadable_.insert(flight.page.page);
     if (status != WorkStatus::flushed)
@@ -126,7 +137,7 @@ size_t PagePull::take(SourceConnection& source) {
 void PagePull::give_back() noexcept {
     for (const InFlight& flight : in_flight_) {
         means_.memory.frames.release(flight.frame);
-        again_.push_back(flight.page);
+        put_back(flight.page);
     }
     in_flight_.clear();
 }

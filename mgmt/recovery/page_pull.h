@@ -40,6 +40,8 @@ class PagePull {
     bool order_one(SourceConnection& source);
     size_t take(SourceConnection& source);
     void arrived(const InFlight& flight, roce::WorkStatus status);
+    bool needs_source(const WantedQueue::Page& page) const;
+    void put_back(const WantedQueue::Page& page);
     void unreadable(const WantedQueue::Page& page);
     void give_back() noexcept;
     uint32_t claim_frames() const;
@@ -52,11 +54,12 @@ class PagePull {
     RebuildProgress& progress_;
     std::array<PageSet::Cursor, 3> cursors_;  // what is to be pulled, in this order
     size_t cursor_ = 0;
-    std::deque<WantedQueue::Page> again_;  // were on their way when a connection ended
-    std::deque<InFlight> in_flight_;       // in the order of ordering
-    std::set<uint64_t> unreadable_;        // damaged at the source
-    uint32_t claimed_ = 0;                 // frames that the budget has set aside for us
-    bool lost_ = false;                    // a read has failed
+    std::deque<WantedQueue::Page>
+        again_;                       // only the source has them; were on their way when a connection ended
+    std::deque<InFlight> in_flight_;  // in the order of ordering
+    std::set<uint64_t> unreadable_;   // damaged at the source
+    uint32_t claimed_ = 0;            // frames that the budget has set aside for us
+    bool lost_ = false;               // a read has failed
     std::string problem_;
 };
 

@@ -55,7 +55,11 @@ class Rebuild {
 
     uint64_t run() {
         try {
-            const uint64_t cut = request_.source ? from_source() : from_baseline();
+            // Nothing pending: the process before this one was killed when all was here but the end. It had
+            // fenced the source before the first page came.
+            const bool asks_source = request_.source && (settler_.pending() != 0 || !request_.baseline);
+            if (request_.source && !asks_source) progress_.fenced = true;
+            const uint64_t cut = asks_source ? from_source() : from_baseline();
             settle_rest();
             return cut;
         } catch (const SourceError& error) {
@@ -177,7 +181,8 @@ class Rebuild {
         start_baseline();
         pull(std::move(source));
         finish_baseline();
-        return std::max(lists_->header.cut_number, fill_ ? fill_->manifest().cut_number : 0);
+        // What the source had cut and not committed is dirty here: durable is what the baseline has.
+        return fill_ ? fill_->manifest().cut_number : lists_->header.cut_number;
     }
     void pull(std::unique_ptr<SourceConnection> source) {
         PagePull pull(means_, settler_, wanted_, *lists_, present_, request_.baseline, progress_);

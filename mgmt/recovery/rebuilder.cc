@@ -20,7 +20,7 @@ Rebuilder::Rebuilder(Memory memory, uint64_t writer_id, baseline::ObjectStore* s
 
 Rebuilder::~Rebuilder() {
     cancel_all();
-    std::map<std::string, std::unique_ptr<Job>> jobs;
+    std::map<std::string, std::shared_ptr<Job>> jobs;
     {
         const std::scoped_lock lock(mutex_);
         jobs.swap(jobs_);
@@ -45,7 +45,7 @@ void Rebuilder::begin(memory::Region& region, const RebuildRequest& request) {
         if (request.source) job->progress.source = request.source;
         return;
     }
-    job = std::make_unique<Job>();  // joins the earlier one, which has ended
+    job = std::make_shared<Job>();  // the earlier one has ended, and is joined here or by forget()
     job->request = request;
     job->region = &region;
     job->progress.source = request.source;
@@ -53,13 +53,18 @@ void Rebuilder::begin(memory::Region& region, const RebuildRequest& request) {
 }
 
 bool Rebuilder::forget(const std::string& region, std::chrono::milliseconds patience) {
+    std::shared_ptr<Job> job;  // goes, and joins its thread, without the lock
     std::unique_lock lock(mutex_);
     const auto found = jobs_.find(region);
     if (found == jobs_.end()) return true;
-    Job* job = found->second.get();
+    job = found->second;
     job->progress.cancel.request_stop();
     if (!ended_.wait_for(lock, patience, [&] { return job->ended; })) return false;
-    jobs_.erase(region);
+    // Meanwhile somebody else may have forgotten it, and another may have been begun.
+    const auto now = jobs_.find(region);
+    if (now == jobs_.end()) return true;
+    if (now->second != job) return false;
+    jobs_.erase(now);
     return true;
 }
 

@@ -84,7 +84,7 @@ class Rebuilder {
     mutable std::mutex mutex_;
     std::condition_variable ended_;
     bool closed_ = false;                               // under mutex_
-    std::map<std::string, std::unique_ptr<Job>> jobs_;  // under mutex_
+    std::map<std::string, std::shared_ptr<Job>> jobs_;  // under mutex_
 };
 
 }  // namespace lagan::recovery

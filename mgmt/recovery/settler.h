@@ -28,6 +28,8 @@ class Settler {
     // Data or damaged, from the baseline.
     void put_copy(const baseline::StoredPage& page);
     void put_absent(uint64_t page, bool dirty);
+    // No baseline has it, whether it is here already or not.
+    void mark_dirty(uint64_t page) { region_.active().mark(page); }
     void put_damaged(uint64_t page, bool dirty, const std::string& why, EventLog& events);
 
   private:

@@ -19,7 +19,8 @@ namespace {
 constexpr uint32_t kChunkBytes = PageSet::kChunkWords * 8;
 constexpr uint32_t kReadChunks = 64;    // of a bitmap, by one READ
 constexpr uint64_t kSlabChunks = 2048;  // of the present bitmap, looked at together
-constexpr int kAttempts = 10;           // until no cut begins while the lists are read
+constexpr uint64_t kMostCuts = 1ULL << 62;
+constexpr int kAttempts = 10;  // until no cut begins while the lists are read
 
 template <typename... Arguments>
 [[noreturn]] void refuse(fmt::format_string<Arguments...> text, Arguments&&... arguments) {
@@ -48,6 +49,8 @@ void check_identity(const DirtyMemoryHeader& header, const Wanted& wanted) {
     if (header.durable_cut > header.cut_number)
         refuse("cut {} is durable, and the newest is {}", header.durable_cut.load(),
                header.cut_number.load());
+    if (header.cut_number > kMostCuts)
+        refuse("cut {}, which nobody can have come to", header.cut_number.load());
 }
 
 void check_place(uint64_t offset, uint64_t bytes, uint64_t room, const char* what) {
