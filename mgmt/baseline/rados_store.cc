@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint64_t kOperationBytes = 4U << 20;
 constexpr size_t kOperationsInFlight = 4;  // per object
+constexpr std::chrono::seconds kListPatience{3};
 
 ErrorKind kind_of(int error) {
     switch (error) {
@@ -137,30 +138,29 @@ class RadosStore::Context {
     rados_ioctx_t context_;
 };
 
-RadosStore::RadosStore(const StoreUrl& url) : url_(url) {
-    const auto check = [&](int result, const std::string& what) {
-        if (result >= 0) return;
-        if (cluster_ != nullptr) rados_shutdown(std::exchange(cluster_, nullptr));
-        fail(-result, what, "");
-    };
-    check(rados_create2(&cluster_, "ceph", url_.user.c_str(), 0), "cannot start librados for");
-    if (const int result = rados_conf_read_file(cluster_, url_.conf_file.c_str()); result < 0)
-        check(result, "cannot read " + url_.conf_file.string() + " for");
-    // Without these an operation waits for ever.
-    const std::string timeout = std::to_string(url_.timeout.count());
-    for (const char* name : {"client_mount_timeout", "rados_osd_op_timeout", "rados_mon_op_timeout"})
-        check(rados_conf_set(cluster_, name, timeout.c_str()), "cannot set a timeout for");
-    check(rados_connect(cluster_), "cannot connect to the cluster of");
-    try {
-        open("");
-    } catch (...) {
-        rados_shutdown(std::exchange(cluster_, nullptr));
-        throw;
-    }
+RadosStore::RadosStore(const StoreUrl& url)
+    : url_(url), cluster_(connect(url.timeout)), for_lists_(connect(std::min(url.timeout, kListPatience))) {
+    open(cluster_, "");
 }
 
-RadosStore::~RadosStore() {
-    if (cluster_ != nullptr) rados_shutdown(cluster_);
+RadosStore::Cluster RadosStore::connect(std::chrono::seconds operation_timeout) const {
+    const auto check = [&](int result, const std::string& what) {
+        if (result < 0) fail(-result, what, "");
+    };
+    rados_t made = nullptr;
+    check(rados_create2(&made, "ceph", url_.user.c_str(), 0), "cannot start librados for");
+    Cluster cluster(made);
+    check(rados_conf_read_file(made, url_.conf_file.c_str()),
+          "cannot read " + url_.conf_file.string() + " for");
+    // Without these an operation waits for ever.
+    const auto limit = [&](const char* name, std::chrono::seconds time) {
+        check(rados_conf_set(made, name, std::to_string(time.count()).c_str()), "cannot set a timeout for");
+    };
+    limit("client_mount_timeout", url_.timeout);
+    limit("rados_mon_op_timeout", url_.timeout);
+    limit("rados_osd_op_timeout", operation_timeout);
+    check(rados_connect(made), "cannot connect to the cluster of");
+    return cluster;
 }
 
 void RadosStore::fail(int error, const std::string& what, const std::string& key) const {
@@ -170,9 +170,9 @@ void RadosStore::fail(int error, const std::string& what, const std::string& key
                                ": " + std::strerror(error) + advice(kind));
 }
 
-RadosStore::Context RadosStore::open(const std::string& name_space) const {
+RadosStore::Context RadosStore::open(const Cluster& cluster, const std::string& name_space) const {
     rados_ioctx_t context = nullptr;
-    const int result = rados_ioctx_create(cluster_, url_.container.c_str(), &context);
+    const int result = rados_ioctx_create(cluster.get(), url_.container.c_str(), &context);
     if (result == -ENOENT)
         throw StoreError(ErrorKind::missing, "baseline store " + url_.text + ": no pool '" + url_.container +
                                                  "': create it, or correct the URL");
@@ -181,16 +181,17 @@ RadosStore::Context RadosStore::open(const std::string& name_space) const {
     return Context(context);
 }
 
-RadosStore::Context RadosStore::open_of(const std::string& key, std::string* name) const {
+RadosStore::Context RadosStore::open_of(const Cluster& cluster, const std::string& key,
+                                        std::string* name) const {
     const size_t slash = key.find('/');
     if (slash == key.npos) fail(EINVAL, "no folder in the name", key);
     *name = key.substr(slash + 1);
-    return open(url_.prefix + key.substr(0, slash));
+    return open(cluster, url_.prefix + key.substr(0, slash));
 }
 
 void RadosStore::put(const std::string& key, std::span<const Bytes> content) {
     std::string name;
-    const Context context = open_of(key, &name);
+    const Context context = open_of(cluster_, key, &name);
     Operations operations(context.get());  // librados copies what it is given before rados_aio_* returns
     std::vector<char> buffer;
     buffer.reserve(kOperationBytes);
@@ -225,7 +226,7 @@ void RadosStore::put(const std::string& key, std::span<const Bytes> content) {
 
 bool RadosStore::put_exclusive(const std::string& key, Bytes content) {
     std::string name;
-    const Context context = open_of(key, &name);
+    const Context context = open_of(cluster_, key, &name);
     const WriteOp op(rados_create_write_op());
     rados_write_op_create(op.get(), LIBRADOS_CREATE_EXCLUSIVE, nullptr);
     rados_write_op_write_full(op.get(), reinterpret_cast<const char*>(content.data()), content.size());
@@ -240,7 +241,7 @@ bool RadosStore::put_exclusive(const std::string& key, Bytes content) {
 
 void RadosStore::get(const std::string& key, uint64_t offset, std::span<std::byte> to) {
     std::string name;
-    const Context context = open_of(key, &name);
+    const Context context = open_of(cluster_, key, &name);
     while (!to.empty()) {
         const size_t bytes = std::min<size_t>(to.size(), kOperationBytes);
         const int result = run(context.get(), [&](rados_completion_t completion) {
@@ -258,7 +259,7 @@ void RadosStore::get(const std::string& key, uint64_t offset, std::span<std::byt
 
 uint64_t RadosStore::size_bytes(const std::string& key) {
     std::string name;
-    const Context context = open_of(key, &name);
+    const Context context = open_of(cluster_, key, &name);
     uint64_t bytes = 0;
     time_t modified = 0;
     const int result = run(context.get(), [&](rados_completion_t completion) {
@@ -270,21 +271,26 @@ uint64_t RadosStore::size_bytes(const std::string& key) {
 
 namespace {
 
-// Calls use(name, namespace) for all objects of the context's namespace; returns 0 or an errno value.
+// Calls use(name, namespace) for all objects of the context's namespace; returns 0 or an errno value. A
+// request that is not answered is repeated, where the cursor is, for as long as the timeout says.
 template <typename Use>
-int for_each_object(rados_ioctx_t context, const Use& use) {
+int for_each_object(rados_ioctx_t context, std::chrono::seconds timeout, const Use& use) {
     rados_list_ctx_t cursor = nullptr;
     if (const int result = rados_nobjects_list_open(context, &cursor); result < 0) return -result;
     int result = 0;
+    auto answered = std::chrono::steady_clock::now();
     for (;;) {
         const char* name = nullptr;
         const char* name_space = nullptr;
         result = rados_nobjects_list_next(cursor, &name, nullptr, &name_space);
-        if (result < 0) break;
         if (Interruption::current().stop_requested()) {
             result = -ECANCELED;
             break;
         }
+        const auto now = std::chrono::steady_clock::now();
+        if (result == -ETIMEDOUT && now - answered < timeout) continue;
+        if (result < 0) break;
+        answered = now;
         use(std::string(name), std::string(name_space == nullptr ? "" : name_space));
     }
     rados_nobjects_list_close(cursor);
@@ -295,32 +301,34 @@ int for_each_object(rados_ioctx_t context, const Use& use) {
 
 std::vector<std::string> RadosStore::list(const std::string& prefix) {
     std::string wanted;
-    const Context context = open_of(prefix, &wanted);
+    const Context context = open_of(for_lists_, prefix, &wanted);
     const std::string folder = prefix.substr(0, prefix.find('/') + 1);
     std::vector<std::string> keys;
-    const int error = for_each_object(context.get(), [&](const std::string& name, const std::string&) {
+    const auto take = [&](const std::string& name, const std::string&) {
         if (name.starts_with(wanted)) keys.push_back(folder + name);
-    });
+    };
+    const int error = for_each_object(context.get(), url_.timeout, take);
     if (error != 0) fail(error, "cannot list", prefix);
     std::sort(keys.begin(), keys.end());
     return keys;
 }
 
 std::vector<std::string> RadosStore::folders() {
-    const Context context = open(LIBRADOS_ALL_NSPACES);
+    const Context context = open(for_lists_, LIBRADOS_ALL_NSPACES);
     std::set<std::string> names;
-    const int error = for_each_object(context.get(), [&](const std::string&, const std::string& name_space) {
+    const auto take = [&](const std::string&, const std::string& name_space) {
         if (name_space.size() > url_.prefix.size() && name_space.starts_with(url_.prefix) &&
             name_space.find('/', url_.prefix.size()) == name_space.npos)
             names.insert(name_space.substr(url_.prefix.size()));
-    });
+    };
+    const int error = for_each_object(context.get(), url_.timeout, take);
     if (error != 0) fail(error, "cannot list", "");
     return {names.begin(), names.end()};
 }
 
 void RadosStore::remove(const std::string& key) {
     std::string name;
-    const Context context = open_of(key, &name);
+    const Context context = open_of(cluster_, key, &name);
     const int result = run(context.get(), [&](rados_completion_t completion) {
         return rados_aio_remove(context.get(), name.c_str(), completion);
     });

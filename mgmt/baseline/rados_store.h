@@ -8,6 +8,7 @@
 
 #include <rados/librados.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -20,9 +21,6 @@ class RadosStore final : public ObjectStore {
   public:
     // Connects and opens the pool.
     explicit RadosStore(const StoreUrl& url);
-    ~RadosStore() override;
-    RadosStore(const RadosStore&) = delete;
-    RadosStore& operator=(const RadosStore&) = delete;
 
     void put(const std::string& key, std::span<const Bytes> content) override;
     bool put_exclusive(const std::string& key, Bytes content) override;
@@ -37,13 +35,21 @@ class RadosStore final : public ObjectStore {
 
   private:
     class Context;  // of one namespace
+    struct Shutdown {
+        void operator()(rados_t cluster) const { rados_shutdown(cluster); }
+    };
+    using Cluster = std::unique_ptr<void, Shutdown>;
 
     [[noreturn]] void fail(int error, const std::string& what, const std::string& key) const;
-    Context open(const std::string& name_space) const;
-    Context open_of(const std::string& key, std::string* name) const;
+    Cluster connect(std::chrono::seconds operation_timeout) const;
+    Context open(const Cluster& cluster, const std::string& name_space) const;
+    Context open_of(const Cluster& cluster, const std::string& key, std::string* name) const;
 
     const StoreUrl url_;
-    rados_t cluster_ = nullptr;
+    const Cluster cluster_;
+    // A connection of its own for listing, which librados has no asynchronous form of, and so nothing that
+    // cancels it: its requests end after kListPatience, and are repeated.
+    const Cluster for_lists_;
 };
 
 }  // namespace lagan::baseline

@@ -149,6 +149,20 @@ def an_osd_that_hangs_is_given_up(t):
 
 
 @suite.case
+def a_listing_that_an_osd_does_not_answer_is_given_up(t):
+    osd = t.shared.ceph.osd
+    osd.signal(signal.SIGSTOP)  # the first that the ride asks for is what there is
+    try:
+        running = ride(t, t.shared.rados(t.name, timeout=3600), 1)
+        t.wait_until(lambda: not progress(t, running), "the ride waits for the server")
+        running.signal(signal.SIGTERM)
+        running.wait_for("unavailable: .*given up", 60)
+        running.expect_exit(1)
+    finally:
+        osd.signal(signal.SIGCONT)
+
+
+@suite.case
 def a_killed_writer_is_followed_by_another(t):
     for engine, store in t.shared.all(t.name).items():
         for cut in range(5, 26, 5):
