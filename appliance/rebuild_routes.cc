@@ -143,14 +143,16 @@ http::Reply get_rebuild(const Call& call) {
     return {.body = to_json(*status)};
 }
 
-// What is there of the region goes; one that is whole stays.
+// What is there of the region goes; one that is whole stays. Of another epoch than ?epoch=, all does: who
+// asks late, for an attempt that was given up, does not end the next one.
 http::Reply drop_rebuild(const Call& call) {
     Rebuilds& rebuilds = rebuilds_of(call);
-    if (!rebuilds.rebuilder().forget(call.name, kCancelWithin))
+    const uint64_t epoch = number_in_query(call.request.target, "epoch", 0);
+    if (!rebuilds.rebuilder().forget(call.name, epoch, kCancelWithin))
         refuse(503, fmt::format("the rebuild of {} is being cancelled; try again", call.name));
     call.control.run([&] {
         for (const RegionStatus& region : call.service.regions())
-            if (region.name == call.name && region.rebuilding)
+            if (region.name == call.name && region.rebuilding && (epoch == 0 || region.epoch == epoch))
                 call.service.delete_region(call.name, region.epoch);
     });
     return {.status = 204};

@@ -120,7 +120,10 @@ bool ReconnectingFabric::complete_oldest(CompletionStatus status) {
         waiting_since_.reset();
         backoff_ = options_.first_backoff;
         oldest.told = true;
-        if (oldest.kind == Kind::message && !oldest.answered) unanswered_.push_back(std::move(oldest));
+        if (oldest.kind == Kind::message && !oldest.answered) {
+            last_answer_ = Clock::now();
+            unanswered_.push_back(std::move(oldest));
+        }
     } else if (known) {
         end(fmt::format("the appliance refuses to repeat what it has taken before: {}", to_string(status)));
     }
@@ -136,6 +139,7 @@ size_t ReconnectingFabric::poll(std::span<Completion> out) {
     const size_t count = connection_->poll(out);
     size_t filled = 0;
     bool lost = count == 0 && !connection_->connected();
+    if (count == 0 && !lost) ask_for_life();
     if (count == 0 && !lost && doubtful()) {
         go_down("the region lives elsewhere now");
         return 0;
@@ -147,6 +151,17 @@ size_t ReconnectingFabric::poll(std::span<Completion> out) {
     if (!connection_) return filled;  // for good: a refusal
     lost ? go_down(connection_->failure()) : post_what_is_left();
     return filled;
+}
+
+// A reply is missing, and nothing is on its way that would find out whether anybody is there: a READ of no
+// bytes does.
+void ReconnectingFabric::ask_for_life() {
+    if (unanswered_.empty() || posted_ != 0) return;
+    const auto now = Clock::now();
+    if (now - last_answer_ < kDoubt) return;
+    last_answer_ = now;
+    operations_.push_back({.kind = Kind::read, .told = true});
+    post_what_is_left();
 }
 
 // Has the appliance been silent for long, and is the region elsewhere?

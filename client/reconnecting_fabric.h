@@ -97,6 +97,7 @@ class ReconnectingFabric final : public Fabric {
     void note_reply();
 
     bool doubtful();
+    void ask_for_life();
     void go_down(const std::string& why);
     void leave_out_what_was_done();
     void try_again();

@@ -44,6 +44,7 @@ void Controller::lead(Clock::time_point asked, std::chrono::milliseconds leader_
 }
 
 void Controller::beat(const std::string& name) {
+    const auto now = parts_.clocks.now();  // a view of before our leadership gives no leases
     const auto view = parts_.views.last();
     const auto node = view->nodes.find(name);
     if (node == view->nodes.end()) return;
@@ -61,12 +62,12 @@ void Controller::beat(const std::string& name) {
                              .uid = region->second.value.uid,
                              .epoch = failover.value.source_epoch});
     }
-    const LeaseBook::Heartbeat heartbeat = parts_.leases.next_heartbeat(name, copies, parts_.clocks.now());
+    const LeaseBook::Heartbeat heartbeat = parts_.leases.next_heartbeat(name, copies, now);
     try {
         HeartbeatReply reply = parts_.nodes.heartbeat(node->second.value, heartbeat);
-        const auto now = parts_.clocks.now();
-        parts_.leases.heard(name, reply.instance, reply.now_ms, now);
-        parts_.observations.heard(name, std::move(reply), there, now);
+        const auto heard = parts_.clocks.now();
+        parts_.leases.heard(name, reply.instance, reply.now_ms, heard);
+        parts_.observations.heard(name, std::move(reply), there, heard);
     } catch (const NodeError& error) {
         parts_.observations.failed(name, error.what());
     }

@@ -132,10 +132,12 @@ void EventFeed::send_new() {
     if (listeners_.empty()) return;
     const uint64_t revision = directory_.revision();
     const bool nothing_new = revision == seen_revision_;
-    std::erase_if(listeners_, [&](Listener& listener) {
-        if (nothing_new && listener.after >= last_) return listener.stream->gone();
-        return !send_to(listener);
-    });
+    // One by one: whoever has been served stays so when the directory fails at the next.
+    for (auto listener = listeners_.begin(); listener != listeners_.end();) {
+        const bool stays =
+            nothing_new && listener->after >= last_ ? !listener->stream->gone() : send_to(*listener);
+        listener = stays ? std::next(listener) : listeners_.erase(listener);
+    }
     seen_revision_ = revision;
 }
 

@@ -379,7 +379,7 @@ bool FailoverRunner::begin_again(Work& work, const std::string& why) {
     say(work, "warning", "failover_begins_again",
         fmt::format("{} of {} begins again: {}: {}", to_string(f.kind), f.region, target, why));
     try {  // what it may have begun takes its memory; an order that arrives late has an old epoch
-        nodes_.drop_rebuild(node(target), f.region);
+        nodes_.drop_rebuild(node(target), f.region, f.epoch);
     } catch (const NodeError&) {
     }
     return true;
@@ -387,18 +387,19 @@ bool FailoverRunner::begin_again(Work& work, const std::string& why) {
 
 bool FailoverRunner::back_to_source(Work& work, Step end_step, const std::string& why) {
     const FailoverRecord& f = work.f();
-    if (!f.target.empty() && f.step >= Step::fencing) {
-        try {
-            nodes_.drop_rebuild(node(f.target), f.region);
-        } catch (const NodeError&) {
-        }
-    }
     if (work.r().failover == f.id) {
         work.r().failover.clear();
         work.r().state = State::ready;
         if (!store(directory_, kRegionPrefix, work.r().name, *work.region)) return false;
     }
     leases_.allow(home_copy(work));
+    // Only behind the record: the manager that lost that race drops nothing.
+    if (!f.target.empty() && f.step >= Step::fencing) {
+        try {
+            nodes_.drop_rebuild(node(f.target), f.region, f.epoch);
+        } catch (const NodeError&) {
+        }
+    }
     return end(work, end_step, why);
 }
 

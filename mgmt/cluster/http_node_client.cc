@@ -178,9 +178,9 @@ std::optional<RebuildStatus> HttpNodeClient::rebuild(const NodeRecord& target, c
     });
 }
 
-void HttpNodeClient::drop_rebuild(const NodeRecord& target, const std::string& region) {
+void HttpNodeClient::drop_rebuild(const NodeRecord& target, const std::string& region, uint64_t epoch) {
     try {
-        need(target, "DELETE", "/v1/rebuilds/" + region, {}, options_.timeout);
+        need(target, "DELETE", fmt::format("/v1/rebuilds/{}?epoch={}", region, epoch), {}, options_.timeout);
     } catch (const NodeError& error) {
         if (error.status != kNotFound) throw;
     }

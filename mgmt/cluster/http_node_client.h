@@ -28,7 +28,7 @@ class HttpNodeClient final : public NodeClient {
                       uint64_t ttl_s) override;
     void order_rebuild(const NodeRecord& target, const RebuildOrder& order) override;
     std::optional<RebuildStatus> rebuild(const NodeRecord& target, const std::string& region) override;
-    void drop_rebuild(const NodeRecord& target, const std::string& region) override;
+    void drop_rebuild(const NodeRecord& target, const std::string& region, uint64_t epoch) override;
     bool probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) override;
     std::pair<unsigned, nlohmann::json> call(const NodeRecord& node, const std::string& method,
                                              const std::string& target, const nlohmann::json& body) override;

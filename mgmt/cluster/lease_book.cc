@@ -23,7 +23,11 @@ Clock::duration LeaseBook::with_drift(std::chrono::milliseconds ttl) const {
 void LeaseBook::lead(Clock::time_point asked, std::chrono::milliseconds leader_ttl, Clock::time_point now,
                      std::chrono::milliseconds their_ttl) {
     const std::lock_guard lock(mutex_);
-    if (!leads_locked(now)) predecessors_until_ = now + with_drift(std::max(their_ttl, ttl_));
+    if (!leads_locked(now)) {
+        predecessors_until_ = now + with_drift(std::max(their_ttl, ttl_));
+        led_since_ = now;
+        withdrawn_.clear();  // others have ended failovers meanwhile; what is on record is withdrawn again
+    }
     leader_until_ = asked + leader_ttl;
 }
 
@@ -60,7 +64,7 @@ LeaseBook::Heartbeat LeaseBook::next_heartbeat(const std::string& node, const st
                                                Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     const auto base = bases_.find(node);
-    if (base == bases_.end() || !leads_locked(now) || base->second.heard > now) return {};
+    if (base == bases_.end() || !leads_locked(now) || now < led_since_ || base->second.heard > now) return {};
     Heartbeat heartbeat{
         .instance = base->second.instance, .base_ms = base->second.node_ms, .ttl = ttl_, .copies = {}};
     for (const Copy& copy : copies) {

@@ -59,6 +59,7 @@ class LeaseBook {
         std::vector<Copy> copies;  // whose leases it renews; all noted as maybe valid
     };
     // To be sent to the node, now or at any later time, with leases for those of `copies` that may have one.
+    // `now`: from before the copies were read; of before this leadership, they get none.
     Heartbeat next_heartbeat(const std::string& node, const std::vector<Copy>& copies, Clock::time_point now);
 
     // ---- Failovers ----
@@ -82,7 +83,8 @@ class LeaseBook {
 
     const std::chrono::milliseconds ttl_;
     mutable std::mutex mutex_;
-    Clock::time_point leader_until_{};         // all under mutex_
+    Clock::time_point leader_until_{};  // all under mutex_
+    Clock::time_point led_since_{};
     Clock::time_point predecessors_until_{};   // leases of earlier leaders may be valid until then
     std::map<std::string, Base> bases_;        // by node
     std::map<Copy, Clock::time_point> until_;  // may be valid until then

@@ -91,7 +91,8 @@ class NodeClient {
     // The same order again changes nothing.
     virtual void order_rebuild(const NodeRecord& target, const RebuildOrder& order) = 0;
     virtual std::optional<RebuildStatus> rebuild(const NodeRecord& target, const std::string& region) = 0;
-    virtual void drop_rebuild(const NodeRecord& target, const std::string& region) = 0;
+    // Of this epoch; one that is not there, or is whole, is no error.
+    virtual void drop_rebuild(const NodeRecord& target, const std::string& region, uint64_t epoch) = 0;
     // Whether `source`'s datapath answers RDMA READs of the node `by`.
     virtual bool probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) = 0;
 

@@ -52,11 +52,11 @@ void Rebuilder::begin(memory::Region& region, const RebuildRequest& request) {
     job->thread = std::jthread([this, &job = *job] { run(job); });
 }
 
-bool Rebuilder::forget(const std::string& region, std::chrono::milliseconds patience) {
+bool Rebuilder::forget(const std::string& region, uint64_t epoch, std::chrono::milliseconds patience) {
     std::shared_ptr<Job> job;  // goes, and joins its thread, without the lock
     std::unique_lock lock(mutex_);
     const auto found = jobs_.find(region);
-    if (found == jobs_.end()) return true;
+    if (found == jobs_.end() || (epoch != 0 && found->second->request.epoch != epoch)) return true;
     job = found->second;
     job->progress.cancel.request_stop();
     if (!ended_.wait_for(lock, patience, [&] { return job->ended; })) return false;

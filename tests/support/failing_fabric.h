@@ -28,6 +28,7 @@ struct FailingAppliance {
     double failure_chance = 0;   // at each poll
     double refusal_chance = 0;   // at each poll: the next operation gets a NAK
     bool silent = false;         // does nothing, and says nothing
+    bool serves_capsules = true;
     bool never_lets_go = false;  // nobody answers the end of a connection
     uint32_t region_id = 1;
     uint64_t epoch = 1;
@@ -67,6 +68,10 @@ class FailingFabric final : public client::Fabric {
 
     size_t poll(std::span<client::Completion> out) override {
         if (a_.silent && connected_) return 0;
+        if (gone && connected_) {
+            if (queue_.empty()) return 0;  // nothing is sent that could have no answer
+            fail();
+        }
         appliance_goes_on();
         if (connected_ && a_.happens(a_.failure_chance)) fail();
         size_t filled = 0;
@@ -110,6 +115,7 @@ class FailingFabric final : public client::Fabric {
     }
 
     std::vector<std::span<std::byte>> registered;
+    bool gone = false;  // the appliance: found out by whatever is sent
 
   private:
     struct Operation {
@@ -142,7 +148,7 @@ class FailingFabric final : public client::Fabric {
                 carry_out(queue_[carried_out_++]);
             }
         }
-        while (!capsules_.empty() && a_.happens(0.8))
+        while (a_.serves_capsules && !capsules_.empty() && a_.happens(0.8))
             serve_capsule();
     }
 

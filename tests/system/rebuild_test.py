@@ -194,6 +194,8 @@ def dropped_and_rolled_back(t):
     t.equal(new.rebuild(region, source=source, baseline=True).status, 202, "a rebuild")
     new.wait_for("source_lost")
     t.equal(new.call("DELETE", "/v1/regions/r").status, 409, "deletion meanwhile")
+    t.equal(new.call("DELETE", "/v1/rebuilds/r?epoch=7").status, 204, "another attempt is dropped")
+    t.equal((new.region("r")["epoch"], new.state()["state"]), (2, "source_lost"), "this one goes on")
     t.equal(new.call("DELETE", "/v1/rebuilds/r").status, 204, "dropped")
     t.equal((new.regions(), new.get("/v1/rebuilds")["rebuilds"]), ([], []), "what is left")
     t.equal(new.rebuild(region, epoch=3, source=None, baseline=True).status, 202, "rolled back")

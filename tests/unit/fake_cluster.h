@@ -208,11 +208,12 @@ class FakeNodes final : public NodeClient {
                              .cut_number = 7,
                              .problem = copy.state == "source_lost" ? "the source is gone" : ""};
     }
-    void drop_rebuild(const NodeRecord& record, const std::string& region) override {
+    void drop_rebuild(const NodeRecord& record, const std::string& region, uint64_t epoch) override {
         fate_.pass([&] {
             FakeNode& node = reach(record.name);
             const auto copy = node.copies.find(region);
-            if (copy != node.copies.end() && copy->second.rebuilding) node.copies.erase(copy);
+            if (copy != node.copies.end() && copy->second.rebuilding && copy->second.epoch == epoch)
+                node.copies.erase(copy);
             changed();
         });
     }

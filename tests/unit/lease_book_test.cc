@@ -114,16 +114,28 @@ BOOST_AUTO_TEST_CASE(leadership_counts_from_the_question) {
 
 BOOST_AUTO_TEST_CASE(a_new_leader_waits_for_leases_of_those_before) {
     LeaseBook book(kTtl);
-    book.withdraw(kCopy);
     book.lead(kStart, kLeader, kStart + 100ms, 2500ms);  // theirs were longer
+    book.withdraw(kCopy);
     BOOST_TEST(!book.surely_over(kCopy, kStart + 2600ms));
     BOOST_TEST(!book.settled(kStart + 2600ms));
     book.lead(kStart + 2600ms, kLeader, kStart + 2600ms, kTtl);
     BOOST_TEST(book.surely_over(kCopy, kStart + 2610ms));
     // One that has lapsed is a new one: another may have led in between.
     book.lead(kStart + 6s, kLeader, kStart + 6s, kTtl);
+    book.withdraw(kCopy);
     BOOST_TEST(!book.surely_over(kCopy, kStart + 6900ms));
     BOOST_TEST(book.surely_over(kCopy, kStart + 7100ms));
+}
+
+BOOST_AUTO_TEST_CASE(a_new_leader_does_not_remember_what_it_withdrew_before) {
+    LeaseBook book(kTtl);
+    book.lead(kStart, kLeader, kStart, kTtl);
+    book.withdraw(kCopy);
+    book.heard("a", "i", 1, kStart + 5s);
+    book.lead(kStart + 5s, kLeader, kStart + 5s, kTtl);  // whoever led in between may have ended the failover
+    BOOST_TEST(!book.surely_over(kCopy, kStart + 7900ms));
+    BOOST_TEST(book.next_heartbeat("a", {kCopy}, kStart + 5s).copies.size() == 1U);
+    BOOST_TEST(book.next_heartbeat("a", {kCopy}, kStart + 4999ms).copies.empty());  // copies of before
 }
 
 // Whatever the order of events, a lease that a node may hold is one that the book knows of. The node's clock

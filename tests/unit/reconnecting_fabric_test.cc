@@ -253,6 +253,22 @@ BOOST_AUTO_TEST_CASE(what_was_not_acknowledged_is_repeated) {
     BOOST_TEST(setup.way.lines.empty());  // it was over soon
 }
 
+BOOST_AUTO_TEST_CASE(a_reply_that_does_not_come_is_asked_after) {
+    Setup setup;
+    setup.appliance.bytes[10 * 4096] = std::byte{7};
+    setup.appliance.serves_capsules = false;
+    BOOST_TEST(setup.session.free_pages(1, 10, 1));
+    for (int i = 0; i < 1000; i++)  // acknowledged by then
+        setup.session.poll({});
+    setup.way.now->gone = true;
+    setup.appliance.serves_capsules = true;
+    const auto completions = setup.finish();
+    BOOST_REQUIRE(completions.size() == 1);
+    BOOST_TEST((completions[0].status == CompletionStatus::success));
+    BOOST_TEST(setup.session.reconnections() == 1);
+    BOOST_TEST((setup.appliance.bytes[10 * 4096] == std::byte{0}));
+}
+
 BOOST_AUTO_TEST_CASE(memory_is_registered_with_every_connection) {
     Setup setup;
     setup.session.register_memory(setup.page);
