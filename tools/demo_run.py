@@ -18,6 +18,7 @@ import threading
 import time
 
 START = time.monotonic()
+kEnds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def step(text):
@@ -134,7 +135,11 @@ def run_locally(text, out):
     with open(out, "wb") as target:
         pid = os.posix_spawn("/usr/bin/sort", sort_command(text), dict(os.environ, LC_ALL="C"),
                              file_actions=[(os.POSIX_SPAWN_DUP2, target.fileno(), 1)])
-        _, status, usage = os.wait4(pid, 0)
+        try:
+            _, status, usage = os.wait4(pid, 0)
+        except SystemExit:
+            os.kill(pid, signal.SIGKILL)
+            raise
     if status != 0:
         die("sort failed without Lagan")
     return usage.ru_maxrss * 1024
@@ -158,6 +163,16 @@ def kill_half_way(appliance, sort, view):
     die("the sort ended before the appliance could be killed")
 
 
+def end(sort):
+    """A sort whose memory is gone, because Ctrl-C has ended the appliance as well, would wait for it."""
+    sort.terminate()
+    try:
+        sort.wait(3)
+    except subprocess.TimeoutExpired:
+        sort.kill()
+        sort.wait()
+
+
 def run_far(options, appliance, view, text, out, local_bytes, region_bytes):
     """Sorts under `lagan run`; its figures."""
     stats_file = f"{options.work}/stats.json"
@@ -165,13 +180,12 @@ def run_far(options, appliance, view, text, out, local_bytes, region_bytes):
         sort = subprocess.Popen(
             [f"{options.build}/client/lagan", "run", "--appliance", appliance.socket, "--local-memory", str(local_bytes),
              "--region-size", str(region_bytes), "--progress", "--stats-file", stats_file, "--"] + sort_command(text),
-            stdout=target, env=dict(os.environ, LC_ALL="C"))
+            stdout=target, env=dict(os.environ, LC_ALL="C", XDG_RUNTIME_DIR=options.work))
     try:
         kill_half_way(appliance, sort, view)
         status = sort.wait()
     finally:
-        sort.terminate()
-        sort.wait()
+        end(sort)
     if status != 0:
         die(f"lagan run ended with status {status}; lagand's log:\n{appliance.log()}")
     with open(stats_file, encoding="utf-8") as figures:
@@ -232,11 +246,14 @@ def main():
     for name in ("--build", "--work", "--config"):
         parser.add_argument(name, required=True)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in kEnds:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     appliance = Appliance(options.build, options.config, options.work)
     try:
         job(options, appliance)
     finally:
+        for number in kEnds:
+            signal.signal(number, signal.SIG_IGN)
         status = appliance.stop()
     if status != 0:
         die(f"lagand ended with status {status}:\n{appliance.log()}")

@@ -9,7 +9,7 @@ mount -t tmpfs -o mode=755,size=25% tmpfs /run
 mkdir -p /run/lagan-test /run/lock /run/netns
 mount -t tmpfs -o mode=1777,size=25% tmpfs /dev/shm
 ip link set lo up
-export LAGAN_TEST_DIR=/run/lagan-test TMPDIR=/run/lagan-test
+export LAGAN_TEST_DIR=/run/lagan-test TMPDIR=/run/lagan-test XDG_RUNTIME_DIR=/run/lagan-test
 
 # Huge pages count only if they can really be had: 128 MiB are asked for and given back.
 if mkdir /run/hugepages && mount -t hugetlbfs -o pagesize=2M hugetlbfs /run/hugepages 2>/dev/null &&

@@ -100,7 +100,7 @@ class Appliance(PageNode):
     """A lagand with a vhost port for a local client, and one on the network."""
 
     def __init__(self, t, name, address, interface, size):
-        network = f'[[port]]\nname = "net"\nkind = "af_packet"\ninterface = "{interface}"\naddresses = ["{address}/24"]'
+        network = f'[[port]]\nname = "net"\nkind = "af_packet"\ninterface = "{interface}"\nmtu = 4200\naddresses = ["{address}/24"]'
         LagandNode.__init__(self, t, name, size=size, more=f'{network}\n[baseline]\nstore = "{t.dir}/store"')
         self.settings, self.pages, self.address, self.interface = [], {}, address, interface
 
