@@ -11,28 +11,33 @@ from errors import Failure
 
 
 class Etcd:
-    """Started by the constructor; its members end with the case that `t` is of."""
+    """Started by the constructor; its members end with the case that `t` is of. On a network (network.py), each is on a host of its
+    own: e1, e2, ..."""
 
-    def __init__(self, t, directory, members=1):
+    def __init__(self, t, directory, members=1, network=None):
         if shutil.which("etcd") is None:
             raise Failure("etcd not installed: run ./tools/setup --group test")
-        self.t, self.dir = t, pathlib.Path(directory)
-        first = free_ports(t, 2 * members)
-        self.names = [f"n{index}" for index in range(members)]
-        self.urls = {name: f"http://127.0.0.1:{first + index}" for index, name in enumerate(self.names)}
-        self.peers = {name: f"http://127.0.0.1:{first + members + index}" for index, name in enumerate(self.names)}
+        self.t, self.dir, self.network = t, pathlib.Path(directory), network
+        if network:
+            self.names = [f"e{index + 1}" for index in range(members)]
+            self.urls, self.peers = ({name: f"http://{network.address(name)}:{port}" for name in self.names} for port in (2379, 2380))
+        else:
+            first = free_ports(t, 2 * members)
+            self.names = [f"n{index}" for index in range(members)]
+            self.urls = {name: f"http://127.0.0.1:{first + index}" for index, name in enumerate(self.names)}
+            self.peers = {name: f"http://127.0.0.1:{first + members + index}" for index, name in enumerate(self.names)}
         self.members = {}
         for name in self.names:
             self.start(name)
         t.wait_until(lambda: all(self.status(name) for name in self.names), "etcd answers", 60)
 
     def start(self, name):
-        self.members[name] = self.t.start(
-            ["etcd", "--name", name, "--data-dir", self.dir / name, "--listen-client-urls", self.urls[name],
+        argv = ["etcd", "--name", name, "--data-dir", self.dir / name, "--listen-client-urls", self.urls[name],
              "--advertise-client-urls", self.urls[name], "--listen-peer-urls", self.peers[name],
              "--initial-advertise-peer-urls", self.peers[name], "--initial-cluster",
              ",".join(f"{each}={self.peers[each]}" for each in self.names), "--heartbeat-interval", "20",
-             "--election-timeout", "200", "--unsafe-no-fsync"], name=f"etcd-{name}")
+             "--election-timeout", "200", "--unsafe-no-fsync"]
+        self.members[name] = self.t.start(self.network.argv(name, argv) if self.network else argv, name=f"etcd-{name}")
 
     @property
     def endpoints(self):
