@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <string>
 
+#include "client/commands/commands.h"
 #include "client/doctor/doctor_command.h"
-#include "client/node/commands.h"
 #include "client/pager/attach_message.h"
 #include "client/run/appliance_store.h"
 #include "client/run/run_command.h"
@@ -55,9 +55,8 @@ int main(int argc, char** argv) {
     doctor::DoctorOptions doctor_options;
     const CLI::App* doctor = doctor::add_doctor(app, doctor_options);
 
-    node::NodeOptions node_options;
-    std::function<int()> node_command;
-    node::add_commands(app, node_options, node_command);
+    commands::Builder builder;
+    commands::add_commands(app, builder);
 
     try {
         app.parse(argc, argv);
@@ -70,7 +69,7 @@ int main(int argc, char** argv) {
         std::printf("lagan %s\n", LAGAN_VERSION);
         return 0;
     }
-    if (node_command) return node_command();
+    if (builder.chosen()) return builder.chosen()();
     if (doctor->parsed()) return doctor::run(doctor_options);
     options.whole_region = (!target.grant.empty() || !target.region.empty()) && region_size->empty();
     target.region_bytes = options.region_bytes;

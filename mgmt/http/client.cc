@@ -12,6 +12,7 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <utility>
 #include <vector>
 
 #include "mgmt/http/transport.h"
@@ -59,17 +60,12 @@ std::string request_text(const Endpoint& to, const std::string& method, const st
 // Asio has no blocking calls with a timeout: each step is started, and run until it has ended either way.
 class Exchange {
   public:
-    explicit Exchange(const ClientOptions& options) : options_(options) {
-        deadline_.expires_after(options.timeout);
-        deadline_.async_wait([this](Error error) {
-            if (error) return;
-            late_ = true;
-            Error ignored;
-            transport_ ? transport_->close() : void(socket_.close(ignored));
-        });
-    }
+    using Take = std::function<bool(std::string_view)>;
 
-    Response run(const std::string& request, bool head_only) {
+    explicit Exchange(const ClientOptions& options) : options_(options) { arm(); }
+
+    // With `take`, that gets the body of a good reply as it comes.
+    Response run(const std::string& request, bool head_only, const Take& take = {}) {
         connect();
         transport_ =
             options_.tls
@@ -81,10 +77,10 @@ class Exchange {
         step([&](auto done) { transport_->write(asio::buffer(request), done); });
         wire::response_parser<wire::string_body> parser;
         parser.header_limit(kMaxHeaderBytes);
-        parser.body_limit(options_.max_reply_bytes);
+        take ? parser.body_limit(boost::none) : parser.body_limit(options_.max_reply_bytes);
         // Not eager: Boost 1.74 then forgets the body's limit when header and body come together.
         parser.skip(head_only);
-        read(parser);
+        read(parser, take);
         Response response{.status = parser.get().result_int(), .body = std::move(parser.get().body())};
         for (const auto& field : parser.get())
             response.headers.emplace_back(field.name_string(), field.value());
@@ -92,6 +88,16 @@ class Exchange {
     }
 
   private:
+    void arm() {
+        deadline_.expires_after(options_.timeout);
+        deadline_.async_wait([this](Error error) {
+            if (error) return;
+            late_ = true;
+            Error ignored;
+            transport_ ? transport_->close() : void(socket_.close(ignored));
+        });
+    }
+
     template <typename Start>
     void step(Start&& start) {
         bool ended = false;
@@ -140,8 +146,20 @@ class Exchange {
         if (error_ || late_) fail(Kind::unreachable, "cannot be reached: " + error_.message());
     }
 
+    // False: no more is wanted.
     template <typename Parser>
-    void read(Parser& parser) {
+    bool hand_over(Parser& parser, const Take& take) {
+        std::string& body = parser.get().body();
+        if (!parser.is_header_done() || parser.get().result() != wire::status::ok) {
+            if (body.size() > options_.max_reply_bytes) fail(Kind::broken, "answers with too much");
+            return true;
+        }
+        arm();
+        return body.empty() || take(std::exchange(body, {}));
+    }
+
+    template <typename Parser>
+    void read(Parser& parser, const Take& take) {
         std::string text;
         std::array<char, kReadBytes> block;
         while (!parser.is_done()) {
@@ -158,6 +176,7 @@ class Exchange {
             if (error == wire::error::end_of_stream || error == wire::error::partial_message)
                 fail(Kind::broken, "broke the connection off: end of stream");
             if (error) fail(Kind::broken, "answers with something that is not HTTP: " + error.message());
+            if (take && !hand_over(parser, take)) return;
         }
     }
 
@@ -211,6 +230,11 @@ Client::Client(ClientOptions options) : options_(std::move(options)) {
 Response Client::call(const std::string& method, const std::string& target, const std::string& body,
                       const Headers& headers) const {
     return Exchange(options_).run(request_text(options_.to, method, target, body, headers), method == "HEAD");
+}
+
+Response Client::follow(const std::string& target, const Headers& headers,
+                        const std::function<bool(std::string_view)>& take) const {
+    return Exchange(options_).run(request_text(options_.to, "GET", target, {}, headers), false, take);
 }
 
 }  // namespace lagan::http

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -65,6 +66,13 @@ class Client {
     // added; with a body and no Content-Type, that is application/json.
     Response call(const std::string& method, const std::string& target, const std::string& body = {},
                   const Headers& headers = {}) const;
+
+    // GET of a reply that goes on, such as an EventStream. `take` gets the body of a reply with status 200
+    // piece by piece; false from it ends the call, and so does the server. The timeout is then that of each
+    // piece: servers of this kind send a comment every 15 s. What is returned has the body only of other
+    // statuses. Throws as call() does; what was taken was taken.
+    Response follow(const std::string& target, const Headers& headers,
+                    const std::function<bool(std::string_view)>& take) const;
 
   private:
     const ClientOptions options_;
