@@ -56,8 +56,8 @@ json last_checkpoint(Server& server, const std::string& region) {
         status["region"] = region;
         return status;
     } catch (const Refused& refused) {
-        return {{"region", region},  {"state", "unknown"},  {"cut_number", 0},    {"cut_time_us", 0},
-                {"pages", 0},        {"pages_done", 0},     {"bytes_written", 0}, {"problem", refused.what()}};
+        return {{"region", region}, {"state", "unknown"}, {"cut_number", 0},    {"cut_time_us", 0},
+                {"pages", 0},       {"pages_done", 0},    {"bytes_written", 0}, {"problem", refused.what()}};
     }
 }
 
@@ -91,15 +91,16 @@ void add_creation(CLI::App& app, Builder& builder) {
 }  // namespace
 
 void add_checkpoint_commands(CLI::App& app, Builder& builder) {
-    CLI::App* checkpoint = builder.add(app, "checkpoint", "Write what has changed of a region to its baseline",
-                                       Asks::either, create_checkpoint);
+    CLI::App* checkpoint =
+        builder.add(app, "checkpoint", "Write what has changed of a region to its baseline", Asks::either,
+                    create_checkpoint);
     checkpoint->footer(kExamples);
     builder.region(checkpoint, false);
     add_creation(*checkpoint, builder);
     checkpoint->add_flag("--cancel", builder.options().cancel, "Cancel the one that is under way");
 
-    CLI::App* create = builder.add(*checkpoint, "create", "The same as without this word", Asks::either,
-                                   create_checkpoint);
+    CLI::App* create =
+        builder.add(*checkpoint, "create", "The same as without this word", Asks::either, create_checkpoint);
     builder.region(create);
     add_creation(*create, builder);
     builder.region(builder.add(*checkpoint, "list", "The last one of each region, or the cuts of one region",

@@ -14,7 +14,7 @@
 namespace lagan::client::commands {
 
 inline constexpr int kDone = 0;
-inline constexpr int kFailed = 1;         // the answer is no, or what was asked for has failed
+inline constexpr int kFailed = 1;  // the answer is no, or what was asked for has failed
 inline constexpr int kWrongUsage = 2;
 inline constexpr int kUnreachable = 3;    // nobody there, or nobody who answers
 inline constexpr int kNotAllowed = 4;     // the token is missing, unknown, or of another role

@@ -81,8 +81,8 @@ constexpr const char* kExamples = R"(Examples:
 
 void add_event_command(CLI::App& app, Builder& builder) {
     Options& options = builder.options();
-    CLI::App* events = builder.add(app, "events", "What happened that an operator should know of", Asks::either,
-                                   list_events);
+    CLI::App* events = builder.add(app, "events", "What happened that an operator should know of",
+                                   Asks::either, list_events);
     events->add_option("--after", options.after, "Only those with a higher number")->option_text("NUMBER");
     events->add_option("--last", options.last, "Only so many, the newest ones")
         ->check(CLI::PositiveNumber)

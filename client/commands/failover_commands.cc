@@ -71,8 +71,9 @@ void add_failover_commands(CLI::App& app, Builder& builder) {
         ->add_option("id", options.id, "Its ID")
         ->required()
         ->option_text("FAILOVER");
-    CLI::App* start = builder.add(*failover, "start", "A drill: a region's home is given up, though nothing is wrong",
-                                  Asks::manager, start_failover);
+    CLI::App* start =
+        builder.add(*failover, "start", "A drill: a region's home is given up, though nothing is wrong",
+                    Asks::manager, start_failover);
     builder.region(start);
     builder.to(start, "Where to (default: where most memory is unclaimed)");
     start->add_option("--reason", options.reason, "For the record")->option_text("TEXT");

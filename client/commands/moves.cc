@@ -38,8 +38,8 @@ Seen look_at(const json& failover) {
     Seen seen{.ended = failover.at("ended"), .step = word(failover, "step")};
     const json& progress = failover.at("progress");
     if (progress.is_object()) {
-        seen.done = progress.value("pages_pulled", uint64_t{0}) +
-                    progress.value("pages_from_baseline", uint64_t{0});
+        seen.done =
+            progress.value("pages_pulled", uint64_t{0}) + progress.value("pages_from_baseline", uint64_t{0});
         seen.all = seen.done + progress.value("pages_pending", uint64_t{0});
         seen.more = fmt::format("{} of {} pages, {}/s", seen.done, seen.all,
                                 size_text(progress.value("bytes_per_s", uint64_t{0})));
@@ -65,8 +65,7 @@ uint64_t took_ms(const json& failover) {
 }
 
 int finish_move(Server& server, const Options& options, const json& begun, const std::string& what) {
-    const json failover =
-        options.no_wait ? begun : wait_for_move(server, options, word(begun, "id"), what);
+    const json failover = options.no_wait ? begun : wait_for_move(server, options, word(begun, "id"), what);
     const std::string step = word(failover, "step");
     const bool good = options.no_wait || step == "done";
     if (options.json) {
@@ -77,10 +76,11 @@ int finish_move(Server& server, const Options& options, const json& begun, const
         fmt::print("{}: from {} to {} in {} ms\n", what, word(failover, "source"), word(failover, "target"),
                    took_ms(failover));
     } else if (step == "rolled_back") {
-        fmt::print(stderr,
-                   "lagan: {}: the region is at {} now, rolled back to its last checkpoint: lagan region show "
-                   "{}\n",
-                   what, word(failover, "target"), word(failover, "region"));
+        fmt::print(
+            stderr,
+            "lagan: {}: the region is at {} now, rolled back to its last checkpoint: lagan region show "
+            "{}\n",
+            what, word(failover, "target"), word(failover, "region"));
     } else {
         fmt::print(stderr, "lagan: {} {}: {}\n", what, step == "failed" ? "has failed" : "was " + step,
                    or_dash(failover.at("problem")));

@@ -83,11 +83,11 @@ int drain_node(Server& server, const Options& options) {
     for (const json& move : drain.at("moves")) {
         const std::string id = word(move, "id");
         const json failover =
-            options.no_wait ? server.get(path_of("failovers", id))
-                            : wait_for_move(server, options, id,
-                                            fmt::format("drain of {} ({} of {}): {}", options.node,
-                                                        moves.size() + 1, drain.at("moves").size(),
-                                                        word(move, "region")));
+            options.no_wait
+                ? server.get(path_of("failovers", id))
+                : wait_for_move(server, options, id,
+                                fmt::format("drain of {} ({} of {}): {}", options.node, moves.size() + 1,
+                                            drain.at("moves").size(), word(move, "region")));
         good = good && (options.no_wait || failover.at("step") == "done");
         moves.push_back(failover);
     }
@@ -136,15 +136,15 @@ void add_node_commands(CLI::App& app, Builder& builder) {
     add->add_option("--port", options.port, "Of its RDMA service")->option_text("PORT");
     builder.key(add);
 
-    builder.node(builder.add(*node, "remove", "Forget a node that has no regions", Asks::manager, remove_node));
+    builder.node(
+        builder.add(*node, "remove", "Forget a node that has no regions", Asks::manager, remove_node));
     CLI::App* drain =
         builder.add(*node, "drain", "Move all regions of a node elsewhere", Asks::manager, drain_node);
     builder.node(drain);
     builder.wait(drain);
     builder.key(drain);
     drain->footer(kDrainFooter);
-    builder.node(
-        builder.add(*node, "enable", "Let a node have regions again", Asks::manager, enable_node));
+    builder.node(builder.add(*node, "enable", "Let a node have regions again", Asks::manager, enable_node));
 }
 
 }  // namespace lagan::client::commands

@@ -24,8 +24,7 @@ size_t columns_of_terminal() {
 }  // namespace
 
 std::string bar_text(uint64_t done, uint64_t all, size_t width) {
-    const double part =
-        all == 0 ? 0 : static_cast<double>(std::min(done, all)) / static_cast<double>(all);
+    const double part = all == 0 ? 0 : static_cast<double>(std::min(done, all)) / static_cast<double>(all);
     const auto full = static_cast<size_t>(part * static_cast<double>(width));
     return fmt::format("[{}{}] {:>3} %", std::string(full, '#'), std::string(width - full, '.'),
                        static_cast<unsigned>(part * 100));

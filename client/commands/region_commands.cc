@@ -3,8 +3,8 @@
 
 #include <array>
 
-#include "client/commands/cuts.h"
 #include "client/commands/commands.h"
+#include "client/commands/cuts.h"
 #include "client/commands/moves.h"
 #include "client/commands/report.h"
 
@@ -72,8 +72,9 @@ int create_region(Server& server, const Options& options) {
     json request{{"name", options.region}, {"size", options.size}, {"overcommit", options.overcommit}};
     if (!options.reserve.empty()) request["reserve"] = options.reserve;
     if (!server.is_manager() && !(options.tenant + options.node).empty())
-        throw std::invalid_argument("an appliance makes its own regions, which have no tenant: --tenant and "
-                                    "--node go with --manager");
+        throw std::invalid_argument(
+            "an appliance makes its own regions, which have no tenant: --tenant and "
+            "--node go with --manager");
     if (!options.tenant.empty()) request["tenant"] = options.tenant;
     if (!options.node.empty()) request["node"] = options.node;
     return show_one(options, server.create("/v1/regions", request, options.key));
@@ -82,7 +83,8 @@ int create_region(Server& server, const Options& options) {
 int delete_region(Server& server, const Options& options) {
     const json left = server.del(place(options));
     if (!left.is_null())
-        fmt::print(stderr, "lagan: {} does not answer; the region goes when it is back\n", word(left, "node"));
+        fmt::print(stderr, "lagan: {} does not answer; the region goes when it is back\n",
+                   word(left, "node"));
     return kDone;
 }
 
@@ -158,7 +160,8 @@ void add_region_commands(CLI::App& app, Builder& builder) {
     add_create(*region, builder);
     builder.region(builder.add(*region, "delete", "Delete a region; its connections are closed", Asks::either,
                                delete_region));
-    CLI::App* move = builder.add(*region, "move", "Move a region to another node", Asks::manager, move_region);
+    CLI::App* move =
+        builder.add(*region, "move", "Move a region to another node", Asks::manager, move_region);
     builder.region(move);
     builder.to(move, "Where to (default: where most memory is unclaimed)");
     move->add_option("--reason", options.reason, "For the record")->option_text("TEXT");

@@ -29,8 +29,7 @@ bool may_pass(const http::Response& response) {
 }
 
 json body_of(const http::Response& response) {
-    if (response.status < 200 || response.status >= 300)
-        throw Refused(response.status, detail_of(response));
+    if (response.status < 200 || response.status >= 300) throw Refused(response.status, detail_of(response));
     if (response.body.empty()) return nullptr;
     json body = json::parse(response.body, nullptr, false);
     if (body.is_discarded())

@@ -23,16 +23,14 @@ struct Where {
 // The answer was no; what() is its own words.
 struct Refused : std::runtime_error {
     unsigned status;  // HTTP
-    Refused(unsigned http_status, const std::string& text)
-        : std::runtime_error(text), status(http_status) {}
+    Refused(unsigned http_status, const std::string& text) : std::runtime_error(text), status(http_status) {}
 };
 
 // Blocking. Every call throws Refused, or std::runtime_error when nobody answers. A manager that says "not
 // now" (503 with Retry-After) is asked again for a while.
 class Server {
   public:
-    explicit Server(const Where& where,
-                    std::chrono::milliseconds patience = std::chrono::seconds(10));
+    explicit Server(const Where& where, std::chrono::milliseconds patience = std::chrono::seconds(10));
 
     bool is_manager() const { return managers_.has_value(); }
 

@@ -28,8 +28,7 @@ std::vector<std::string> urls_of(const toml::table& table, const std::string& fi
     }
     std::vector<std::string> urls;
     for (const toml::node& node : *list) {
-        if (!node.is_string())
-            throw std::runtime_error(file + ": manager: must be text, or a list of texts");
+        if (!node.is_string()) throw std::runtime_error(file + ": manager: must be text, or a list of texts");
         urls.push_back(node.as_string()->get());
     }
     return urls;
@@ -41,9 +40,10 @@ ManagerOptions read_config(const std::filesystem::path& path) {
         const toml::table table = toml::parse_file(file);
         for (const auto& [key, value] : table)
             if (key != "manager" && key != "token_file" && key != "ca")
-                throw std::runtime_error(fmt::format("{}: unknown key \"{}\"; there are manager, token_file "
-                                                     "and ca",
-                                                     file, std::string(key.str())));
+                throw std::runtime_error(
+                    fmt::format("{}: unknown key \"{}\"; there are manager, token_file "
+                                "and ca",
+                                file, std::string(key.str())));
         // Files are named from where the configuration is.
         const auto beside = [&](const std::string& name) {
             return name.empty() ? std::filesystem::path() : path.parent_path() / name;

@@ -58,6 +58,12 @@ http::Reply of_directory(const DirectoryError& error) {
     return reply;
 }
 
+[[noreturn]] void refuse_for_now() {
+    http::Reply reply = http::problem(409, "a request with this Idempotency-Key is being carried out");
+    reply.headers.emplace_back("Retry-After", "1");
+    throw Refused{reply};
+}
+
 }  // namespace
 
 std::vector<ApiRoute> all_routes() {
@@ -143,10 +149,9 @@ http::Reply Api::once(const ApiRoute& route, const ApiCall& call, const std::str
             reply.headers.emplace_back("Idempotent-Replayed", "true");
             return reply;
         }
-        if (entry->value.at("time_ms").get<uint64_t>() + kUnfinishedMs > now_ms)
-            refuse(409, "a request with this Idempotency-Key is being carried out");
+        if (entry->value.at("time_ms").get<uint64_t>() + kUnfinishedMs > now_ms) refuse_for_now();
         revision = parts_.directory.put(place, begun, entry->revision);
-        if (!revision) refuse(409, "a request with this Idempotency-Key is being carried out");
+        if (!revision) refuse_for_now();
     }
     http::Reply reply;
     try {

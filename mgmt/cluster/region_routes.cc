@@ -223,7 +223,26 @@ http::Reply checkpoint(const ApiCall& call) {
     return reply;
 }
 
-constexpr std::array<ApiRoute, 9> kRoutes{{
+// The cuts in its baseline, as its home finds them. What a region that had this name before left in the store
+// is not this one's.
+http::Reply list_checkpoints(const ApiCall& call) {
+    const RegionRecord region = need(call).value;
+    if (!region.served()) refuse_for_now(region);
+    auto [status, body] =
+        call.parts.nodes.call(home_of(call, region), "GET", "/v1/baselines/" + call.name, {});
+    if (status == 404) return {.body = {{"region", call.name}, {"cuts", json::array()}}};
+    if (status >= 400) {
+        http::Reply reply{.status = status, .body = std::move(body)};
+        reply.problem = true;
+        return reply;
+    }
+    json cuts = json::array();
+    for (json& cut : body.at("cuts"))
+        if (cut.at("uid") == region.uid) cuts.push_back(std::move(cut));
+    return {.body = {{"region", call.name}, {"cuts", std::move(cuts)}}};
+}
+
+constexpr std::array<ApiRoute, 10> kRoutes{{
     {"GET", "/v1/regions", Access::read, list_regions},
     {"POST", "/v1/regions", Access::use, create_region, true},
     {"GET", "/v1/regions/{}", Access::read, get_region},
@@ -233,6 +252,7 @@ constexpr std::array<ApiRoute, 9> kRoutes{{
     {"GET", "/v1/regions/{}/checkpoint", Access::read, checkpoint},
     {"POST", "/v1/regions/{}/checkpoint", Access::use, checkpoint, true},
     {"DELETE", "/v1/regions/{}/checkpoint", Access::use, checkpoint},
+    {"GET", "/v1/regions/{}/checkpoints", Access::read, list_checkpoints},
 }};
 
 }  // namespace

@@ -109,6 +109,7 @@ def every_answer_is_as_the_document_says(t):
     m.expect(202, "POST", "/v1/regions/db/checkpoint")
     t.wait_until(lambda: m.expect(200, "GET", "/v1/regions/db/checkpoint")["state"] == "done", "the checkpoint's end")
     m.expect(204, "DELETE", "/v1/regions/db/checkpoint")
+    t.equal(m.expect(200, "GET", "/v1/regions/db/checkpoints")["cuts"][0]["cut_number"], 1, "the newest cut in its baseline")
     failover = m.expect(202, "POST", "/v1/failovers", {"region": "db"})
     t.wait_until(lambda: m.expect(200, "GET", f"/v1/failovers/{failover['id']}")["ended"], "the drill's end: no other node has room")
     t.equal(m.expect(200, "GET", "/v1/failovers")["failovers"][0]["step"], "failed", "a drill without another node")
