@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Appliances, managers, etcd and clients as hosts of a network whose links can be cut, with one store for baselines."""
+import http.client
 import json
 import os
 
@@ -11,6 +12,7 @@ from mgmtd import Appliance, Mgmtd
 from network import Network, kHere
 
 kClientProgram = kRoot / "tests/system/programs/remembering_client.py"
+kServerProgram = kRoot / "tests/system/programs/object_server.py"
 kPatience = 120  # seconds that nothing here takes, however slow the machine
 
 
@@ -27,6 +29,7 @@ class Machine(Appliance):
                 "[baseline]", f'store = "{store}"', "[api]", f'listen = "{network.address(name)}:7470"',
                 f'certificate = "{certificate}"', f'key = "{key}"', f'client_ca = "{certificates.ca}"']))
         self.settings, self.pages, self.stopped = [], {}, False
+        self.keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
         self.api = f"https://{network.address(name)}:7470"
 
     def argv(self, *more):
@@ -34,7 +37,7 @@ class Machine(Appliance):
 
     def begin(self, *more):
         """Starts it, and waits for nothing."""
-        self.lagand = self.t.start(self.argv(*more), name=self.name)
+        self.lagand = self.t.start(self.argv(*more), name=self.name, env=self.keys)
         self.stopped = False
 
     def runs(self):
@@ -46,6 +49,7 @@ class Manager(Mgmtd):
 
     def __init__(self, t, network, name, directory, certificates, more):
         self.network, self.host, self.stopped = network, name, False
+        self.patience = 5  # seconds for an answer
         server = certificates.issue(name, f"IP:{network.address(name)}")
         node_client = certificates.issue(f"{name}-of-nodes")
         self.url = f"https://{network.address(name)}:7480"
@@ -59,6 +63,25 @@ class Manager(Mgmtd):
     def runs(self):
         return self.process.status is None
 
+    def connection(self, timeout=None, tcp=False):
+        return super().connection(timeout or self.patience, tcp)
+
+
+class Store:
+    """An S3 service on a host of its own, s3."""
+
+    def __init__(self, t, network):
+        self.network, self.address, self.stopped = network, network.address("s3"), False
+        self.process = t.start(network.argv("s3", ["/usr/bin/python3", kServerProgram, self.address, "80"]), name="s3")
+        self.process.wait_for("ready", timeout=30)
+        self.url = f"s3://bucket/prefix?endpoint=http://{self.address}:80&timeout=1"
+
+    def damage(self):
+        connection = http.client.HTTPConnection(self.address, 80, timeout=5)
+        connection.request("POST", "/damage")
+        connection.getresponse().read()
+        connection.close()
+
 
 class Cluster:
     """Started, with its nodes registered. Without etcd there is one manager, on a file."""
@@ -68,14 +91,14 @@ class Cluster:
         self.client_hosts = [f"k-{name}" for name in clients]
         names = [f"m{index + 1}" for index in range(managers)]
         etcds = [f"e{index + 1}" for index in range(members)]
-        self.network = Network(t, [*nodes, *names, *etcds, *self.client_hosts], self.unlinked)
+        self.network = Network(t, [*nodes, *names, *etcds, "s3", *self.client_hosts], self.unlinked)
         self.certificates = Authority(t, "ca")
-        self.store = t.dir / "store"
+        self.store = Store(t, self.network)
         self.etcd = Etcd(t, t.dir / "etcd", members, self.network) if members else None
         directory = None
         if self.etcd:
-            directory = "endpoints = [" + ", ".join(f'"{url}"' for url in self.etcd.urls.values()) + "]"
-        self.nodes = {name: Machine(t, self.network, name, size, self.store, self.certificates) for name in nodes}
+            directory = "endpoints = [" + ", ".join(f'"{url}"' for url in self.etcd.urls.values()) + "]\ntimeout_ms = 500"
+        self.nodes = {name: Machine(t, self.network, name, size, self.store.url, self.certificates) for name in nodes}
         for node in self.nodes.values():
             node.begin()
         for node in self.nodes.values():
@@ -83,6 +106,7 @@ class Cluster:
         self.managers = {name: Manager(t, self.network, name, directory, self.certificates, more) for name in names}
         for manager in self.managers.values():
             manager.start()
+            manager.token("admin")
         self.register()
         self.token_file = t.dir / "token"
         self.token_file.write_text(next(iter(self.managers.values())).token("admin") + "\n")
@@ -90,8 +114,8 @@ class Cluster:
     @staticmethod
     def unlinked(x, y):
         """What has nothing to say to each other."""
-        etcd, client = x.startswith("e"), y.startswith("k-")
-        return (x.startswith("k-") or etcd) and client or (len(x) == 1 and y.startswith("e")) or (x == kHere and client)
+        client = y.startswith("k-")
+        return (client and (x[0] in "eks" or x == kHere)) or (len(x) == 1 and y[0] == "e") or (y == "s3" and x[0] in "em")
 
     def register(self):
         first = next(iter(self.managers.values()))
@@ -111,8 +135,26 @@ class Cluster:
                 pass
         return None
 
+    def asked(self, manager, method, target, what):
+        """`what` of the answer's body; an empty list when there is no such answer."""
+        try:
+            if manager.runs() and not manager.stopped:
+                return manager.call(method, target).body[what]
+        except (OSError, KeyError, TypeError):
+            pass
+        return []
+
     def leader(self):
         return self.t.wait_until(self.leader_now, "a manager leads", kPatience)
+
+    def enable(self, node):
+        """Regions may go there again."""
+        def enabled():
+            try:
+                return self.leader().call("PATCH", f"/v1/nodes/{node}", {"enabled": True}).status == 200
+            except OSError:
+                return False
+        self.t.wait_until(enabled, f"{node} is enabled", kPatience, 0.2)
 
     def create(self, region, size, node):
         self.leader().good("POST", "/v1/regions", {"name": region, "size": size, "node": node})

@@ -33,10 +33,10 @@ class Etcd:
 
     def start(self, name):
         argv = ["etcd", "--name", name, "--data-dir", self.dir / name, "--listen-client-urls", self.urls[name],
-             "--advertise-client-urls", self.urls[name], "--listen-peer-urls", self.peers[name],
-             "--initial-advertise-peer-urls", self.peers[name], "--initial-cluster",
-             ",".join(f"{each}={self.peers[each]}" for each in self.names), "--heartbeat-interval", "20",
-             "--election-timeout", "200", "--unsafe-no-fsync"]
+                "--advertise-client-urls", self.urls[name], "--listen-peer-urls", self.peers[name],
+                "--initial-advertise-peer-urls", self.peers[name], "--initial-cluster",
+                ",".join(f"{each}={self.peers[each]}" for each in self.names), "--heartbeat-interval", "20",
+                "--election-timeout", "200", "--unsafe-no-fsync"]
         self.members[name] = self.t.start(self.network.argv(name, argv) if self.network else argv, name=f"etcd-{name}")
 
     @property
@@ -53,12 +53,13 @@ class Etcd:
         except (OSError, urllib.error.URLError, json.JSONDecodeError):
             return None
 
+    def leader_now(self):
+        """The name of the member that leads, or None."""
+        for name, member in self.members.items():
+            status = self.status(name) if member.status is None else None
+            if status and status["leader"] == status["header"]["member_id"]:
+                return name
+        return None
+
     def leader(self):
-        """The name of the member that leads."""
-        def find():
-            for name, member in self.members.items():
-                status = self.status(name) if member.status is None else None
-                if status and status["leader"] == status["header"]["member_id"]:
-                    return name
-            return None
-        return self.t.wait_until(find, "etcd has a leader", 60)
+        return self.t.wait_until(self.leader_now, "etcd has a leader", 60)
