@@ -43,8 +43,8 @@ class LagandNode:
         self.t.true(old in text, f"{old} is not in the configuration")
         self.config.write_text(text.replace(old, new))
 
-    def call(self, method, target, body=None):
-        return request(self.socket, method, target, body)
+    def call(self, method, target, body=None, timeout=20):
+        return request(self.socket, method, target, body, timeout=self.t.scaled(timeout))
 
     def get(self, target):
         return self.call("GET", target).body

@@ -10,40 +10,9 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
-
-
-class Node:
-    def __init__(self, t, store, env=None):
-        self.t, self.env = t, env
-        self.socket = t.dir / "node.sock"
-        self.config = t.dir / "node.toml"
-        self.config.write_text(f'''
-[node]
-name = "node"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "128MiB"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "p"
-kind = "vhost"
-path = "{t.dir}/node.vhost"
-addresses = ["10.77.0.1/24"]
-[baseline]
-store = "{store}"
-''')
-        self.start()
-
-    def start(self):
-        self.lagand = self.t.start([self.t.binary("appliance/lagand"), "--config", self.config], env=self.env)
-        self.lagand.wait_for("ready:", 60)
-
-    def call(self, method, target, body=None, timeout=60):
-        return request(self.socket, method, target, body, timeout=self.t.scaled(timeout))
 
 
 class HangingStore:
@@ -73,12 +42,13 @@ def a_store_that_hangs_holds_nobody_else_up(t):
     store = HangingStore()
     t.defer(store.close)
     # Whatever ends within the test has not waited for the store's timeout.
-    node = Node(t, store.url(timeout=3600), {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"})
+    node = LagandNode(t, more=f'[baseline]\nstore = "{store.url(timeout=3600)}"')
+    node.start(env={"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"})
     replies = []
 
     def ask(method, target, body=None):
         with contextlib.suppress(OSError):  # lagand has ended
-            replies.append((target, node.call(method, target, body).status))
+            replies.append((target, node.call(method, target, body, timeout=60).status))
 
     t.equal(node.call("POST", "/v1/regions", {"name": "a", "size": "8MiB"}).status, 201, "a region")
     t.equal(node.call("POST", "/v1/regions/a/checkpoint").status, 202, "a checkpoint, which will hang")

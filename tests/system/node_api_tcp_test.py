@@ -13,49 +13,23 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from certificates import Authority
 from harness import Suite
-from node_http import request
+from lagand_node import LagandNode
 
 suite = Suite(__file__)
 
 
-class Node:
+class Node(LagandNode):
     def __init__(self, t, **changes):
-        self.t = t
         self.ours = Authority(t, "ours")
         certificate, key = self.ours.issue("node", "IP:127.0.0.1")
         with socket.create_server(("127.0.0.1", 0)) as free:  # nobody else is in this network namespace
             self.port = free.getsockname()[1]
-        self.socket = t.dir / "node.sock"
         api = {"listen": f"127.0.0.1:{self.port}", "certificate": str(certificate), "key": str(key),
                "client_ca": str(self.ours.ca), **changes}
         keys = "\n".join(f"{name} = {json.dumps(value)}" for name, value in api.items() if value is not None)
-        self.config = t.dir / "node.toml"
-        self.config.write_text(f'''
-[node]
-name = "node"
-api_socket = "{self.socket}"
-state_dir = "{t.dir}/state"
-[memory]
-size = "128MiB"
-arena = "{t.memory_dir()}/arena"
-[[port]]
-name = "p"
-kind = "vhost"
-path = "{t.dir}/node.vhost"
-addresses = ["10.77.0.1/24"]
-[api]
-{keys}
-''')
+        super().__init__(t, more=f"[api]\n{keys}")
 
-    def argv(self):
-        return [self.t.binary("appliance/lagand"), "--config", self.config]
-
-    def start(self):
-        lagand = self.t.start(self.argv(), name="node")
-        lagand.wait_for("ready:", 60)
-        return lagand
-
-    def call(self, identity, method, target, body=None, version=None):
+    def call_by_tls(self, identity, method, target, body=None, version=None):
         """Status and body of a call by TLS with this certificate and key, or without."""
         context = ssl.create_default_context(cafile=self.ours.ca)
         if version:
@@ -78,11 +52,11 @@ def who_has_the_right_certificate_is_served(t):
     t.true(f"and https://127.0.0.1:{node.port}" in lagand.text(), "the log says where")
     manager = node.ours.issue("manager")
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-        status, about = node.call(manager, "GET", "/v1/node", version=version)
+        status, about = node.call_by_tls(manager, "GET", "/v1/node", version=version)
         t.equal((status, about["name"]), (200, "node"), "the node")
-    t.equal(node.call(manager, "POST", "/v1/regions", {"name": "a", "size": "8MiB"})[0], 201, "a region")
-    t.equal(request(node.socket, "GET", "/v1/regions/a").status, 200, "the same on the unix socket")
-    t.equal(node.call(manager, "DELETE", "/v1/regions/a")[0], 204, "its end")
+    t.equal(node.call_by_tls(manager, "POST", "/v1/regions", {"name": "a", "size": "8MiB"})[0], 201, "a region")
+    t.equal(node.call("GET", "/v1/regions/a").status, 200, "the same on the unix socket")
+    t.equal(node.call_by_tls(manager, "DELETE", "/v1/regions/a")[0], 204, "its end")
     done = t.run(["curl", "-sS", "--cacert", node.ours.ca, "--cert", manager[0], "--key", manager[1],
                   f"https://127.0.0.1:{node.port}/v1/node"])
     t.equal(json.loads(done.stdout)["name"], "node", "what curl sees")
@@ -97,7 +71,7 @@ def nobody_else_is(t):
                  "an expired one": node.ours.issue("expired", days=-1)}
     for what, identity in strangers.items():
         try:
-            reply = node.call(identity, "GET", "/v1/node")
+            reply = node.call_by_tls(identity, "GET", "/v1/node")
         except (ssl.SSLError, ConnectionError) as refused:
             print(f"{what}: {refused}")
             continue
@@ -105,7 +79,7 @@ def nobody_else_is(t):
     with socket.create_connection(("127.0.0.1", node.port), t.scaled(20)) as plain:
         plain.sendall(b"GET /v1/node HTTP/1.1\r\nHost: x\r\n\r\n")
         t.true(b"HTTP" not in plain.recv(4096), "plain HTTP")
-    t.equal(node.call(node.ours.issue("manager"), "GET", "/v1/node")[0], 200, "the right one, still")
+    t.equal(node.call_by_tls(node.ours.issue("manager"), "GET", "/v1/node")[0], 200, "the right one, still")
     t.equal(lagand.terminate(), 0, "exit status")
 
 
@@ -114,7 +88,7 @@ def connections_that_say_nothing_leave_the_socket_free(t):
     node = Node(t)
     lagand = node.start()
     silent = [socket.create_connection(("127.0.0.1", node.port), t.scaled(20)) for _ in range(100)]
-    t.equal(request(node.socket, "GET", "/v1/node").status, 200, "the unix socket meanwhile")
+    t.equal(node.call("GET", "/v1/node").status, 200, "the unix socket meanwhile")
     t.equal(lagand.terminate(), 0, "exit status")
     for each in silent:
         each.close()
