@@ -60,7 +60,7 @@ struct Region {
     mutable std::atomic<uint64_t> damaged{0};
     std::atomic<uint64_t> pending{0};  // atomic: pages whose content is not here yet
     Lease lease;                       // atomic
-    WantedPages* wanted;               // constant; of these, who asks for which. Null: never was rebuilt
+    WantedPages* wanted;               // rcu: of these, who asks for which; while any is pending, else null
     bool temporary;                    // control only: goes some time after its last connection
     bool restoring;                    // control only: being filled from its baseline, nobody may connect
     bool managed;                      // control only: served while its lease lasts

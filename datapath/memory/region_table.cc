@@ -198,6 +198,11 @@ void RegionTable::complete(Region& region, uint64_t cut) {
         region.rebuilding = rebuilding;
         throw;
     }
+    if (!rebuilding) return;
+    // No page is pending, so nobody asks any more; who has seen one pending is waited for.
+    wait_for_readers(readers_.control);
+    region.wanted = nullptr;
+    static_cast<Entry&>(region).wanted_pages.reset();
 }
 
 // Nobody sees the region yet.

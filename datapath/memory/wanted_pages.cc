@@ -4,28 +4,17 @@
 #include <rte_ring_elem.h>
 
 #include <new>
-#include <string>
 
 namespace lagan::memory {
 
-namespace {
-
-// Unique within the process.
-std::string ring_name() {
-    static std::atomic<uint32_t> counter{0};
-    return "lg_wanted_" + std::to_string(counter++);
-}
-
-}  // namespace
-
 WantedPages::WantedPages(uint64_t page_count)
-    : asked_(std::make_unique<std::atomic<uint64_t>[]>((page_count + 63) / 64)),
-      ring_(rte_ring_create_elem(ring_name().c_str(), sizeof(uint64_t), kCapacity + 1, SOCKET_ID_ANY,
-                                 RING_F_SC_DEQ)) {
-    if (!ring_) throw std::bad_alloc();
+    : words_((page_count + 63) / 64), asked_(std::make_unique<std::atomic<uint64_t>[]>(words_)) {
+    const auto bytes =
+        static_cast<size_t>(rte_ring_get_memsize_elem(sizeof(uint64_t), kCapacity + 1));  // whole cache lines
+    ring_.reset(static_cast<rte_ring*>(std::aligned_alloc(RTE_CACHE_LINE_SIZE, bytes)));
+    if (!ring_ || rte_ring_init(ring_.get(), "wanted", kCapacity + 1, RING_F_SC_DEQ) != 0)
+        throw std::bad_alloc();
 }
-
-WantedPages::~WantedPages() = default;
 
 void WantedPages::ask(uint64_t page) {
     std::atomic<uint64_t>& word = asked_[page / 64];
@@ -34,6 +23,11 @@ void WantedPages::ask(uint64_t page) {
     if ((word.fetch_or(bit, std::memory_order_relaxed) & bit) != 0) return;  // another lcore was faster
     if (rte_ring_mp_enqueue_elem(ring_.get(), &page, sizeof page) != 0)
         word.fetch_and(~bit, std::memory_order_relaxed);
+}
+
+void WantedPages::forget_asked() {
+    for (uint64_t word = 0; word < words_; ++word)
+        asked_[word].store(0, std::memory_order_relaxed);
 }
 
 size_t WantedPages::take(std::span<uint64_t> pages) {

@@ -2,6 +2,8 @@
 // Regions whose pages come from elsewhere while they are in use: pending entries, who is first, what
 // survives.
 #define BOOST_TEST_MODULE rebuilding
+#include <rte_memzone.h>
+
 #include <atomic>
 #include <boost/test/unit_test.hpp>
 #include <map>
@@ -109,8 +111,30 @@ BOOST_AUTO_TEST_CASE(settled_stored_and_freed_pages) {
     b.node.table.complete(b.region, 31);
     BOOST_TEST(!b.region.rebuilding);
     BOOST_TEST(b.region.dirty->cut_number() == 31U);
+    BOOST_TEST(b.region.wanted == nullptr);
     b.node.table.end_cut(b.region, (b.node.table.begin_cut(b.region, 8), RegionTable::CutEnd::given_up));
     BOOST_TEST(b.node.table.budget().unclaimed() == unclaimed);
+}
+
+// A rebuild takes nothing of EAL's memory, which is for pools and queue pairs, and keeps none of its own.
+BOOST_AUTO_TEST_CASE(rebuilds_leave_eal_its_memory) {
+    const auto zones = [] {
+        uint64_t count = 0;
+        rte_memzone_walk([](const rte_memzone*, void* to) { ++*static_cast<uint64_t*>(to); }, &count);
+        return count;
+    };
+    Bench b("rebuilding_many", 8);
+    const uint64_t before = zones();
+    for (int i = 0; i < 300; ++i) {
+        Region& region = b.node.table.create({.name = "r" + std::to_string(i),
+                                              .size_bytes = kPageBytes,
+                                              .overcommit = true,
+                                              .rebuilding = true});
+        BOOST_TEST(zones() == before);
+        settle(b.node, region, 0, Kind::absent, 0, false);
+        b.node.table.complete(region, 1);
+        b.node.table.destroy(region);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_page_that_finds_no_room_stays_pending) {
