@@ -65,6 +65,9 @@ class BaselineReader {
     // first and last are named that no later segment has: which of them it held cannot be known.
     const std::vector<Loss>& losses() const { return losses_; }
 
+    // It says something of the page, that it is absent maybe.
+    bool names(uint64_t page) const { return live_.at(page).ordinal != 0; }
+
     // Independent pieces of work, in no particular order.
     size_t segment_count() const { return manifest_.segments.size(); }
     // Data pages that load(i) will deliver or report.

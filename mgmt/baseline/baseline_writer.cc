@@ -3,67 +3,21 @@
 #include "mgmt/baseline/baseline_writer.h"
 
 #include <algorithm>
-#include <random>
 
-#include "mgmt/baseline/manifest_store.h"
+#include "mgmt/baseline/claim.h"
 #include "mgmt/baseline/segment.h"
 
 namespace lagan::baseline {
 
-namespace {
-
-constexpr int kClaimAttempts = 16;  // each lost one means that another writer's was won
-
-uint64_t random_64() {
-    std::random_device random;
-    return uint64_t{random()} << 32 | random();
-}
-
-std::string hex(uint64_t value) {
-    char text[20];
-    std::snprintf(text, sizeof text, "%016lx", value);
-    return text;
-}
-
-// The newest manifest that can be read, and the newest older one of an earlier cut.
-struct Found {
-    std::optional<Manifest> newest;
-    std::optional<Manifest> previous;
-};
-
-Found find(ObjectStore& store, const std::string& region, const std::vector<uint64_t>& numbers,
-           bool start_over) {
-    Found found;
-    for (const uint64_t number : numbers) {
-        try {
-            Manifest manifest = read_manifest(store, region, number);
-            if (!found.newest)
-                found.newest = std::move(manifest);
-            else if (manifest.cut_number < found.newest->cut_number)
-                found.previous = std::move(manifest);
-            if (found.previous) break;
-        } catch (const StoreError& error) {
-            const bool is_newest = number == numbers.front();
-            if (error.kind() == ErrorKind::damaged && is_newest && !start_over)
-                throw StoreError(
-                    ErrorKind::damaged,
-                    std::string(error.what()) + ": restore an older cut, or let the checkpoint start over");
-            if (error.kind() == ErrorKind::damaged || (error.kind() == ErrorKind::missing && !is_newest))
-                continue;
-            throw;
-        }
-    }
-    return found;
-}
-
-}  // namespace
-
 BaselineWriter::BaselineWriter(ObjectStore& store, RegionIdentity region, WriterOptions options)
-    : store_(store), region_(std::move(region)), options_(options), session_(random_64()) {
+    : store_(store), region_(std::move(region)), options_(options), session_(new_session()) {
     if (region_.name.empty() || region_.size_bytes == 0 || region_.size_bytes % kPageBytes != 0 ||
         region_.size_bytes / kPageBytes > memory::kMaxRegionPages)
         throw StoreError(ErrorKind::invalid, "baseline: the region's name or size is impossible");
-    claim();
+    Claim claimed = claim(store_, region_, session_, options_.start_over);
+    newest_ = std::move(claimed.newest);
+    previous_ = std::move(claimed.previous);
+    manifests_ = std::move(claimed.manifests);
     if (options_.start_over)
         state_.live = LiveMap(region_.size_bytes / kPageBytes);
     else
@@ -78,55 +32,6 @@ BaselineWriter::BaselineWriter(ObjectStore& store, RegionIdentity region, Writer
 }
 
 BaselineWriter::~BaselineWriter() = default;
-
-void BaselineWriter::check_claim(const Manifest& newest) const {
-    const auto refuse = [&](const std::string& why) {
-        throw StoreError(ErrorKind::refused, store_.where() + ": the baseline " + region_.name + " " + why);
-    };
-    const RegionIdentity& there = newest.region;
-    if (there.uid != region_.uid || there.name != region_.name)
-        refuse("is of another region (" + there.name + ", uid " + hex(there.uid) + ", ours has " +
-               hex(region_.uid) +
-               "): remove it if that region is gone for good, or name the region or the store otherwise");
-    if (there.size_bytes != region_.size_bytes)
-        refuse("is of a region of " + std::to_string(there.size_bytes) + " bytes, and ours has " +
-               std::to_string(region_.size_bytes));
-    if (there.epoch > region_.epoch)
-        refuse("has epoch " + std::to_string(there.epoch) + ", ours is " + std::to_string(region_.epoch) +
-               ": the region has moved to another appliance; this copy of it is stale");
-    if (there.epoch == region_.epoch && there.writer != region_.writer)
-        refuse("is written by another appliance (" + hex(there.writer) + ") in the same epoch " +
-               std::to_string(there.epoch) + ": only one of two may have the region; delete the other one");
-}
-
-// A manifest of ours becomes the newest, so that whoever opened the baseline before can commit no more.
-void BaselineWriter::claim() {
-    for (int attempt = 0; attempt < kClaimAttempts; ++attempt) {
-        const std::vector<uint64_t> numbers = manifest_numbers(store_, region_.name);
-        Found found;
-        try {
-            found = find(store_, region_.name, numbers, options_.start_over);
-        } catch (const StoreError& error) {
-            if (error.kind() == ErrorKind::missing) continue;  // another writer has removed it: look again
-            throw;
-        }
-        if (found.newest) check_claim(*found.newest);
-        Manifest mine = found.newest.value_or(Manifest{});
-        mine.number = (numbers.empty() ? 0 : numbers.front()) + 1;
-        mine.session = session_;
-        mine.region = region_;
-        const std::string text = encode(mine);
-        if (!store_.put_exclusive(manifest_key(region_.name, mine.number), std::as_bytes(std::span(text))))
-            continue;
-        newest_ = std::move(mine);
-        previous_ = std::move(found.previous);
-        manifests_ = {numbers.begin(), numbers.end()};
-        manifests_.insert(newest_.number);
-        return;
-    }
-    throw StoreError(ErrorKind::refused, store_.where() + ": the baseline " + region_.name +
-                                             " is claimed by other writers again and again");
-}
 
 void BaselineWriter::load_state() {
     LoadedMap map = load_live_map(store_, newest_);

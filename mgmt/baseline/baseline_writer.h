@@ -117,8 +117,6 @@ class BaselineWriter {
         std::vector<SegmentRef> segments;
     };
 
-    void claim();
-    void check_claim(const Manifest& newest) const;
     void load_state();
     SegmentRef write(std::span<const StoredPage> pages);
     void settle_unknown();

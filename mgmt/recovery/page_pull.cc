@@ -50,18 +50,13 @@ bool PagePull::had_its_turn(uint64_t page) const {
 
 // The next page that is still pending.
 bool PagePull::next(WantedQueue::Page& page) {
-    if (const auto wanted = wanted_.take()) {
+    if (const auto wanted = wanted_.take_for_source()) {
         page = *wanted;
         return true;
     }
-    while (!again_.empty()) {
-        page = again_.front();
-        again_.pop_front();
-        if (settler_.is_pending(page.page)) return true;
-    }
     for (; cursor_ < cursors_.size(); ++cursor_) {
         while ((page.page = cursors_[cursor_].next()) != PageSet::kEnd) {
-            page.dirty = false;
+            page.only_here = false;
             if (settler_.is_pending(page.page) && !had_its_turn(page.page)) return true;
         }
     }
@@ -73,53 +68,55 @@ bool PagePull::order_one(SourceConnection& source) {
     const memory::FrameIndex frame = means_.memory.frames.allocate();
     if (frame == memory::kNoFrame) return false;
     WantedQueue::Page page{};
-    while (next(page)) {
-        if (unreadable_.contains(page.page)) {
-            unreadable(page);
-            continue;
-        }
+    if (next(page)) {
         if (source.order_page(page.page, means_.memory.frames.data(frame))) {
             in_flight_.push_back({page, frame});
             return true;
         }
         put_back(page);
-        break;
     }
     means_.memory.frames.release(frame);
     return false;
 }
 
 bool PagePull::needs_source(const WantedQueue::Page& page) const {
-    return page.dirty || !has_baseline_ || lists_.contains(page.page);
+    return page.only_here || !has_baseline_ || lists_.contains(page.page);
 }
 
 // It was not brought. What the baseline has as well does not keep us waiting for the source.
 void PagePull::put_back(const WantedQueue::Page& page) {
     if (needs_source(page)) {
-        again_.push_back(page);
+        wanted_.add_for_source(page.page);
     } else {
-        wanted_.add(page);
+        wanted_.put_back(page.page);
     }
 }
 
-void PagePull::unreadable(const WantedQueue::Page& page) {
-    if (!needs_source(page)) return;  // from the baseline
-    settler_.put_damaged(page.page, true, "its last home found it damaged", means_.events);
+// At the source.
+void PagePull::damaged(const WantedQueue::Page& page) {
+    ++brought_;
+    if (!needs_source(page)) return wanted_.add_for_baseline(page.page);
+    if (settler_.put_damaged(page.page, true))
+        means_.events.add(Severity::alarm, "page_damaged", settler_.region(),
+                          fmt::format("page {} is damaged: its last home found it so; reads of it are "
+                                      "refused until it is stored again or freed",
+                                      page.page));
 }
 
 void PagePull::arrived(const InFlight& flight, WorkStatus status) {
     if (status == WorkStatus::success) {
         settler_.put_frame(flight.page.page, flight.frame, needs_source(flight.page));
         ++progress_.pages_pulled;
+        ++brought_;
         return;
     }
     means_.memory.frames.release(flight.frame);
-    put_back(flight.page);
-    // The one that the source refused; the others fell with the connection.
-    if (status == WorkStatus::remote_operation) unreadable_.insert(flight.page.page);
     if (status != WorkStatus::flushed)
         problem_ = fmt::format("reading page {}: {}", flight.page.page, to_string(status));
     lost_ = true;
+    // The one that the source refused; the others fell with the connection.
+    if (status == WorkStatus::remote_operation) return damaged(flight.page);
+    put_back(flight.page);
 }
 
 size_t PagePull::take(SourceConnection& source) {
@@ -152,7 +149,7 @@ void PagePull::run(SourceConnection& source, const std::function<bool()>& others
             const size_t taken = take(source);
             if (lost_ && in_flight_.empty()) throw SourceError(Why::lost, problem_);
             if (taken != 0) continue;
-            if (lists_done() && others_done() && wanted_.empty()) return;
+            if (others_done() && is_done()) return;  // in this order: the others leave us pages
             source.wait();
         }
     } catch (...) {

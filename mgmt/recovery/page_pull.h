@@ -4,9 +4,9 @@
 // baseline. One thread; goes on over several connections.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
-#include <set>
 
 #include "mgmt/recovery/settler.h"
 #include "mgmt/recovery/source_lists.h"
@@ -23,12 +23,17 @@ class PagePull {
     PagePull(const PagePull&) = delete;
     PagePull& operator=(const PagePull&) = delete;
 
-    // Returns when all lists are through and `others_done` says so; pages that somebody waits for are brought
-    // until then. Throws SourceError when the connection ends: called again with another one, it goes on.
+    // Returns when nothing is left that needs the source, and `others_done` says that there will not be more;
+    // pages that somebody waits for are brought until then. Throws SourceError when the connection ends:
+    // called again with another one, it goes on.
     void run(SourceConnection& source, const std::function<bool()>& others_done);
 
-    // Nothing that is in a list is left to be pulled.
-    bool lists_done() const { return again_.empty() && in_flight_.empty() && cursor_ == cursors_.size(); }
+    // The lists are through: what needs the source still is in `wanted`.
+    bool lists_done() const { return in_flight_.empty() && cursor_ == cursors_.size(); }
+    bool is_done() const { return lists_done() && !wanted_.needs_source(); }
+    // Pages of which something is known since the beginning: whoever waits between connections looks whether
+    // there were more.
+    uint64_t brought() const { return brought_; }
 
   private:
     struct InFlight {
@@ -42,7 +47,7 @@ class PagePull {
     void arrived(const InFlight& flight, roce::WorkStatus status);
     bool needs_source(const WantedQueue::Page& page) const;
     void put_back(const WantedQueue::Page& page);
-    void unreadable(const WantedQueue::Page& page);
+    void damaged(const WantedQueue::Page& page);
     void give_back() noexcept;
     uint32_t claim_frames() const;
 
@@ -54,12 +59,10 @@ class PagePull {
     RebuildProgress& progress_;
     std::array<PageSet::Cursor, 3> cursors_;  // what is to be pulled, in this order
     size_t cursor_ = 0;
-    std::deque<WantedQueue::Page>
-        again_;                       // only the source has them; were on their way when a connection ended
     std::deque<InFlight> in_flight_;  // in the order of ordering
-    std::set<uint64_t> unreadable_;   // damaged at the source
     uint32_t claimed_ = 0;            // frames that the budget has set aside for us
-    bool lost_ = false;               // a read has failed
+    uint64_t brought_ = 0;
+    bool lost_ = false;  // a read has failed
     std::string problem_;
 };
 

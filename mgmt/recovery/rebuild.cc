@@ -9,7 +9,9 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <vector>
 
+#include "mgmt/baseline/interruption.h"
 #include "mgmt/recovery/baseline_fill.h"
 #include "mgmt/recovery/page_pull.h"
 
@@ -39,8 +41,8 @@ const char* to_string(RebuildState state) {
 
 namespace {
 
-constexpr auto kPause = 200us;  // between looks for wanted pages
-constexpr auto kFirstRetry = 100ms, kLastRetry = 2000ms;
+constexpr auto kPause = 1ms;  // between looks whether the baseline is through
+constexpr Clock::duration kFirstRetry = 100ms, kLastRetry = 2000ms;
 
 class Rebuild {
   public:
@@ -55,12 +57,9 @@ class Rebuild {
 
     uint64_t run() {
         try {
-            // Nothing pending: the process before this one was killed when all was here but the end. It had
-            // fenced the source before the first page came.
-            const bool asks_source = request_.source && (settler_.pending() != 0 || !request_.baseline);
-            if (request_.source && !asks_source) progress_.fenced = true;
-            const uint64_t cut = asks_source ? from_source() : from_baseline();
+            const uint64_t cut = fill_in();
             settle_rest();
+            end_.request_stop();  // whoever serves clients still
             return cut;
         } catch (const SourceError& error) {
             end_.request_stop();
@@ -73,12 +72,26 @@ class Rebuild {
     }
 
   private:
+    uint64_t fill_in() {
+        if (settler_.pending() == 0 && request_.baseline) return whole_already();
+        return request_.source ? from_source() : from_baseline();
+    }
     void refuse_if_cancelled() const {
         if (end_.stop_requested()) throw RebuildFailed("cancelled", true);
+    }
+    void rest(Clock::duration time) const {
+        baseline::sleep_for(time, end_.get_token());
+        refuse_if_cancelled();
     }
 
     // ---- the baseline, on a thread of its own ----
 
+    void open_baseline() {
+        fill_ = std::make_unique<BaselineFill>(
+            means_, request_, settler_, wanted_,
+            [this](uint64_t page) { return lists_ && lists_->contains(page); }, source_serves_, end_,
+            progress_);
+    }
     void start_baseline() {
         if (!request_.baseline) {
             baseline_ended_ = true;
@@ -86,51 +99,39 @@ class Rebuild {
         }
         baseline_thread_ = std::jthread([this] {
             try {
-                fill_ = std::make_unique<BaselineFill>(
-                    means_, request_, settler_, wanted_,
-                    [this](uint64_t page) { return lists_ && lists_->contains(page); }, end_, progress_);
-                if (lists_) check_age();
-                fill_ready_.store(fill_.get(), std::memory_order_release);
-                fill_->run();
+                open_baseline();
+                if (lists_) mismatch_ = fill_->mismatch(lists_->header);
+                if (mismatch_.empty()) fill_->run();
             } catch (...) {
                 baseline_error_ = std::current_exception();
             }
             baseline_ended_.store(true, std::memory_order_release);
         });
     }
-    // What is in the baseline by the source's own word has to be there.
-    void check_age() const {
-        const uint64_t there = fill_->manifest().cut_number, durable = lists_->header.durable_cut;
-        if (there < durable)
-            throw RebuildFailed(
-                fmt::format("the baseline of {} ends with cut {}, and its last home has had cut {} in it: it "
-                            "is another store, or has been set back",
-                            request_.region, there, durable));
-    }
     // Throws what it ended with.
     bool baseline_done() {
+        refuse_if_cancelled();
         if (!baseline_ended_.load(std::memory_order_acquire)) return false;
         if (baseline_error_) std::rethrow_exception(baseline_error_);
         return true;
-    }
-    // What the baseline can do for those who wait.
-    void serve_for(std::chrono::microseconds time) {
-        const auto end = Clock::now() + time;
-        do {
-            refuse_if_cancelled();
-            BaselineFill* fill = fill_ready_.load(std::memory_order_acquire);
-            if (fill == nullptr || !fill->serve_wanted()) std::this_thread::sleep_for(kPause);
-        } while (Clock::now() < end);
-    }
-    void finish_baseline() {
-        while (!baseline_done())
-            serve_for(kPause);
     }
 
     uint64_t from_baseline() {
         progress_.state = RebuildState::rebuilding;
         start_baseline();
-        finish_baseline();
+        while (!baseline_done())
+            rest(kPause);
+        return fill_->manifest().cut_number;
+    }
+    // The process before this one was killed when all was here but the end. It had fenced the source before
+    // the first page came; which pages the baseline has so it alone knew.
+    uint64_t whole_already() {
+        progress_.state = RebuildState::rebuilding;
+        open_baseline();
+        if (request_.source) {
+            progress_.fenced = true;
+            fill_->disown();
+        }
         return fill_->manifest().cut_number;
     }
 
@@ -147,16 +148,19 @@ class Rebuild {
         progress_.fenced = true;
         if (!lists_) {
             progress_.state = RebuildState::reading_lists;
-            SourceLists lists = read_lists(*source, wanted);
-            if (!request_.baseline) present_ = read_present(*source, lists.header);
-            progress_.pages_listed = lists.drain.count() + lists.active.count() + present_.count();
-            lists_ = std::make_unique<const SourceLists>(std::move(lists));
+            lists_ = std::make_unique<const SourceLists>(read_lists(*source, wanted));
+            progress_.pages_listed = lists_->drain.count() + lists_->active.count();
+        }
+        if (takes_all_ && !present_) {
+            present_ = std::make_unique<const PageSet>(read_present(*source, lists_->header));
+            progress_.pages_listed += present_->count();
         }
         return source;
     }
-    std::unique_ptr<SourceConnection> reach() {
-        for (std::chrono::microseconds pause = kFirstRetry;;
-             pause = std::min<decltype(pause)>(2 * pause, kLastRetry)) {
+    // Null: it has not answered for so long that `give_up` has said yes.
+    std::unique_ptr<SourceConnection> reach(const std::function<bool(Clock::duration)>& give_up) {
+        const auto begin = Clock::now();
+        while (true) {
             try {
                 auto source = attempt();
                 progress_.say("");
@@ -166,8 +170,14 @@ class Rebuild {
                 if (error.why == Why::invalid || error.why == Why::cancelled) throw;
                 lose(error.what());
             }
-            serve_for(pause);
+            if (give_up(Clock::now() - begin)) return nullptr;
+            back_off();
         }
+    }
+    // Between attempts that bring nothing, whether or not they get a connection.
+    void back_off() {
+        rest(retry_);
+        retry_ = std::min(2 * retry_, kLastRetry);
     }
     void lose(const std::string& why) {
         progress_.say(why);
@@ -177,40 +187,86 @@ class Rebuild {
     }
 
     uint64_t from_source() {
-        std::unique_ptr<SourceConnection> source = reach();
-        start_baseline();
-        pull(std::move(source));
-        finish_baseline();
+        pull([this] { start_baseline(); });
+        if (!mismatch_.empty()) {
+            means_.events.add(Severity::warning, "rebuild_without_baseline", request_.region,
+                              fmt::format("the baseline is of no use: {}. All pages are taken from the "
+                                          "region's last home, and stored again",
+                                          mismatch_));
+            fill_->disown();
+            takes_all_ = true;
+            pull([] {});
+        }
         // What the source had cut and not committed is dirty here: durable is what the baseline has.
         return fill_ ? fill_->manifest().cut_number : lists_->header.cut_number;
     }
-    void pull(std::unique_ptr<SourceConnection> source) {
-        PagePull pull(means_, settler_, wanted_, *lists_, present_, request_.baseline, progress_);
-        while (true) {
-            try {
-                return pull.run(*source, [this] { return baseline_done(); });
-            } catch (const SourceError& error) {
-                if (error.why == Why::invalid || error.why == Why::cancelled) throw;
-                progress_.say(error.what());
-            }
+    // All that needs the source; `connected`: called once, when its lists are known.
+    void pull(const std::function<void()>& connected) {
+        const auto never = [](Clock::duration) { return false; };
+        std::unique_ptr<SourceConnection> source = reach(never);
+        connected();
+        const PageSet none;
+        PagePull pull(means_, settler_, wanted_, *lists_, present_ ? *present_ : none, !takes_all_,
+                      progress_);
+        while (source && !pull_some(pull, *source)) {
             source.reset();
-            if (pull.lists_done()) return;  // the baseline has the rest
-            source = reach();
+            if (done_without_source(pull)) return;
+            source = reach([&](Clock::duration time) { return may_give_up(pull, time); });
         }
+    }
+    // False: the connection has ended.
+    bool pull_some(PagePull& pull, SourceConnection& source) {
+        const uint64_t before = pull.brought();
+        source_serves_ = true;
+        try {
+            pull.run(source, [this] { return baseline_done(); });
+            return true;
+        } catch (const SourceError& error) {
+            if (error.why == Why::invalid || error.why == Why::cancelled) throw;
+            progress_.say(error.what());
+        }
+        source_serves_ = false;
+        if (pull.brought() == before) {
+            back_off();
+        } else {
+            retry_ = kFirstRetry;
+        }
+        return false;
+    }
+    // Waits until the baseline is through, or leaves something for the source.
+    bool done_without_source(const PagePull& pull) {
+        while (pull.is_done()) {
+            if (baseline_done()) return pull.is_done();  // looked at again, behind the baseline's last page
+            rest(kPause);
+        }
+        return false;
+    }
+    // Only pages are missing that the baseline should have had: a region without them is more than none.
+    bool may_give_up(const PagePull& pull, Clock::duration waited) {
+        if (waited < means_.patience || !pull.lists_done() || !baseline_done() || !fill_) return false;
+        const std::vector<uint64_t> missing = wanted_.for_source();
+        return std::all_of(missing.begin(), missing.end(),
+                           [this](uint64_t page) { return fill_->has_lost(page); });
     }
 
     // Nobody has these.
     void settle_rest() {
+        uint64_t damaged = 0;
         for (uint64_t page = 0; page < region_.page_count && settler_.pending() != 0; ++page) {
-            if (!settler_.is_pending(page)) continue;
             if (page % 65536 == 0) refuse_if_cancelled();
+            if (!settler_.is_pending(page)) continue;
             if (fill_ && fill_->has_lost(page)) {
-                settler_.put_damaged(page, true, "its baseline has lost it, and its last home is gone",
-                                     means_.events);
+                damaged += settler_.put_damaged(page, true) ? 1 : 0;
             } else {
                 settler_.put_absent(page, false);
             }
         }
+        if (damaged == 0) return;
+        means_.events.add(Severity::alarm, "pages_damaged", request_.region,
+                          fmt::format("{} pages are damaged: the baseline has lost them, and the region's "
+                                      "last home does not answer; reads of them are refused until they are "
+                                      "stored again or freed",
+                                      damaged));
     }
 
     const RebuildMeans& means_;
@@ -219,14 +275,17 @@ class Rebuild {
     memory::Region& region_;
     Settler settler_;
     WantedQueue wanted_;
-    std::stop_source end_;  // this is cancelled, or ends with an error: so must the baseline's thread
+    std::stop_source end_;  // this is cancelled, or ends: so must the baseline's threads
     std::stop_callback<std::function<void()>> cancelled_{progress_.cancel.get_token(),
                                                          [this] { end_.request_stop(); }};
+    Clock::duration retry_ = kFirstRetry;
+    bool takes_all_ = !request_.baseline;       // from the source
     std::unique_ptr<const SourceLists> lists_;  // before the baseline's thread begins; then constant
-    PageSet present_;
-    std::unique_ptr<BaselineFill> fill_;  // the baseline's thread's, until it is ready
-    std::atomic<BaselineFill*> fill_ready_{nullptr};
-    std::exception_ptr baseline_error_;  // before baseline_ended_
+    std::unique_ptr<const PageSet> present_;
+    std::atomic<bool> source_serves_{false};  // those who wait for pages, at the moment
+    std::unique_ptr<BaselineFill> fill_;      // with these, the baseline's thread's, until it has ended:
+    std::string mismatch_;                    // why it cannot be used
+    std::exception_ptr baseline_error_;
     std::atomic<bool> baseline_ended_{false};
     std::jthread baseline_thread_;  // last: it uses all of the above
 };

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -77,10 +78,14 @@ struct RebuildMeans {
     uint64_t writer_id;            // in baselines
     Workers& workers;
     EventLog& events;
+    // How long a source is asked for pages that its baseline has lost, when nothing else is missing. Then
+    // they are damaged.
+    std::chrono::milliseconds patience{15'000};
 };
 
 // Returns when no page is pending any more: the cut from which to go on counting. A source that does not
-// answer is asked again until it does, or until `progress.cancel`. Throws RebuildFailed, SourceError
+// answer is asked again until it does, or until `progress.cancel`. A baseline that does not fit the source is
+// left alone, and every page taken from the source. Throws RebuildFailed, SourceError
 // (invalid), StoreError. The calling thread blocks, and uses the workers. No cut of the region is made
 // meanwhile: that, and that the region stays, is why no thread here has to be an RCU reader.
 uint64_t rebuild(const RebuildMeans& means, memory::Region& region, const RebuildRequest& request,

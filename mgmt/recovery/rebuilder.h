@@ -55,7 +55,8 @@ class Rebuilder {
     // Any thread, for the end. None begins any more.
     void cancel_all();
     // Cancels it, if it is of this epoch (0: of any), and waits. When it returns true, nobody uses the region
-    // of that epoch but its clients, and nothing is known of the rebuild any more. False: it has not ended yet.
+    // of that epoch but its clients, and nothing is known of the rebuild any more. False: it has not ended
+    // yet.
     bool forget(const std::string& region, uint64_t epoch, std::chrono::milliseconds patience);
     bool is_running(const std::string& region) const;
     std::vector<RebuildStatus> list() const;  // the newest of each region

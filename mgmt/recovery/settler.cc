@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mgmt/recovery/settler.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 #include <thread>
@@ -90,7 +88,7 @@ void Settler::put_copy(const baseline::StoredPage& page) {
         throw RebuildFailed("the baseline has pages beyond the region's end");
     if (!is_pending(page.page)) return;
     if (page.kind == baseline::PageKind::damaged) {
-        if (settle(page.page, {Settlement::Kind::damaged}, false)) ++progress_.damaged_pages;
+        put_damaged(page.page, false);
         return;
     }
     const memory::FrameIndex frame = allocate();
@@ -103,13 +101,10 @@ void Settler::put_absent(uint64_t page, bool dirty) {
     settle(page, {Settlement::Kind::absent}, dirty);
 }
 
-void Settler::put_damaged(uint64_t page, bool dirty, const std::string& why, EventLog& events) {
-    if (!settle(page, {Settlement::Kind::damaged}, dirty)) return;
+bool Settler::put_damaged(uint64_t page, bool dirty) {
+    if (!settle(page, {Settlement::Kind::damaged}, dirty)) return false;
     ++progress_.damaged_pages;
-    events.add(
-        Severity::alarm, "page_damaged", region_.name,
-        fmt::format("page {} is damaged: {}; reads of it are refused until it is stored again or freed", page,
-                    why));
+    return true;
 }
 
 }  // namespace lagan::recovery

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "mgmt/baseline/baseline.h"
 #include "mgmt/recovery/rebuild.h"
@@ -19,6 +20,11 @@ class Settler {
     bool is_pending(uint64_t page) const {
         return region_.page_table[page].load(std::memory_order_acquire) == memory::kPtePending;
     }
+    const std::string& region() const { return region_.name; }
+    // Neither pending nor absent.
+    bool holds(uint64_t page) const {
+        return !memory::is_empty(region_.page_table[page].load(std::memory_order_acquire));
+    }
     uint64_t pages() const { return region_.page_count; }
     uint64_t pending() const { return region_.pending.load(std::memory_order_acquire); }
 
@@ -30,7 +36,8 @@ class Settler {
     void put_absent(uint64_t page, bool dirty);
     // No baseline has it, whether it is here already or not.
     void mark_dirty(uint64_t page) { region_.active().mark(page); }
-    void put_damaged(uint64_t page, bool dirty, const std::string& why, EventLog& events);
+    // Whether it came to that.
+    bool put_damaged(uint64_t page, bool dirty);
 
   private:
     memory::FrameIndex allocate() const;

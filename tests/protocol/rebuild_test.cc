@@ -288,14 +288,6 @@ BOOST_AUTO_TEST_CASE(what_is_refused) {
     BOOST_CHECK_EXCEPTION(attempt([](RebuildRequest r) { return r.source->epoch = 7, r; }), SourceError,
                           invalid);
     BOOST_TEST(fences == 0);  // whoever it is, it is not the region that is to stop
-    // The source's own word: cut 1 is durable. A store that is empty is another one.
-    std::filesystem::create_directory(old.scratch.path / "other");
-    const auto other = std::make_unique<baseline::DirectoryStore>(old.scratch.path / "other");
-    NewHome home(old);
-    BOOST_CHECK_EXCEPTION(home.run(source.connect(), other.get(), home.request(true, true)), RebuildFailed,
-                          [](const RebuildFailed& failed) {
-                              return std::string(failed.what()).find("another store") != std::string::npos;
-                          });
 }
 
 BOOST_AUTO_TEST_CASE(no_baseline_is_no_source) {

@@ -100,7 +100,7 @@ struct OldHome {
 
 // The new home: memory of its own.
 struct NewHome {
-    explicit NewHome(const OldHome& old, uint64_t frame_bytes = 128ULL << 20)
+    explicit NewHome(const OldHome& old, uint64_t frame_bytes = 128ULL << 20, uint64_t epochs_later = 1)
         : path(old.scratch.path / "arena"),
           arena({.directory = path, .frame_bytes = frame_bytes}),
           frames(arena.frames(), arena.frame_meta()),
@@ -112,7 +112,7 @@ struct NewHome {
                                .overcommit = true,
                                .rebuilding = true,
                                .uid = old.region.uid,
-                               .epoch = old.region.epoch + 1})),
+                               .epoch = old.region.epoch + epochs_later})),
           memory{table, frames, rcu, RTE_QSBR_THRID_INVALID, 0, {}} {}
     ~NewHome() {
         table.destroy(region);
@@ -129,7 +129,8 @@ struct NewHome {
     }
     uint64_t run(const Connect& connect, baseline::ObjectStore* store, const RebuildRequest& wanted) {
         progress.source = wanted.source;
-        return rebuild({memory, connect, store, kNewWriter, workers, events}, region, wanted, progress);
+        return rebuild({memory, connect, store, kNewWriter, workers, events, patience}, region, wanted,
+                       progress);
     }
     // A client's store.
     void put(uint64_t page, uint8_t seed) {
@@ -197,6 +198,7 @@ struct NewHome {
     Workers workers{{0}};
     EventLog events{[](const Event&) {}};
     RebuildProgress progress;
+    std::chrono::milliseconds patience{15'000};
 };
 
 }  // namespace lagan::test

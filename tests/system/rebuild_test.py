@@ -35,9 +35,14 @@ class Home(PageNode):
         self.t.equal(self.call("POST", "/v1/regions/r/checkpoint").status, 202, "a checkpoint is asked for")
         self.t.wait_until(lambda: self.get("/v1/regions/r/checkpoint")["state"] == "done", "a checkpoint", kPatience)
 
-    def rebuild(self, of, epoch=2, **more):
-        wanted = {"region": "r", "uid": of["uid"], "epoch": epoch, "size_bytes": of["size_bytes"], **more}
-        return self.call("POST", "/v1/rebuilds", wanted)
+    def try_rebuild(self, of, **more):
+        return self.call("POST", "/v1/rebuilds", {"region": "r", "uid": of["uid"], "epoch": 2, "size_bytes": of["size_bytes"], **more})
+
+    def rebuild(self, of, baseline=True, **more):
+        """The state that the order is answered with."""
+        asked = self.try_rebuild(of, baseline=baseline, **more)
+        self.t.equal(asked.status, 202, f"a rebuild: {asked.body}")
+        return asked.body["state"]
 
     def state(self):
         return self.get("/v1/rebuilds/r")
@@ -100,16 +105,14 @@ def serves(t, home, pages):
 def from_an_old_home_that_lives(t):
     old, new = two_homes(t)
     region = old.region("r")
-    started = new.rebuild(region, source=old.source(), baseline=True)
-    t.equal(started.status, 202, f"a rebuild: {started.body}")
+    new.rebuild(region, source=old.source())
     new.check(old.pages["r"])  # while it comes
     done = new.wait_for("done")
     t.equal((done["pages_pending"], done["pages_listed"], done["rolled_back"], done["fenced"]), (0, old.changed, False, True), done)
     t.true(done["pages_pulled"] >= old.changed and done["pages_from_baseline"] > 0, f"from both: {done}")
     t.equal(new.region("r")["dirty_pages"], old.changed, "dirty at the new home: what the baseline has not")
     t.equal((new.region("r")["epoch"], new.region("r")["uid"]), (2, region["uid"]), "who it is")
-    again = new.rebuild(region, source=old.source(), baseline=True)
-    t.equal((again.status, again.body["state"]), (202, "done"), "asked for once more")
+    t.equal(new.rebuild(region, source=old.source()), "done", "asked for once more")
     refused = old.try_client("read:0:1", region="r")
     t.true(refused.status == 1, f"the old home serves it still: {refused}")
     serves(t, new, old.pages["r"])
@@ -118,8 +121,7 @@ def from_an_old_home_that_lives(t):
 @suite.case
 def without_a_baseline(t):
     old, new = two_homes(t)
-    started = new.rebuild(old.region("r"), source=old.source())
-    t.equal(started.status, 202, f"a rebuild: {started.body}")
+    new.rebuild(old.region("r"), baseline=False, source=old.source())
     done = new.wait_for("done")
     t.equal(new.region("r")["dirty_pages"], len(set(old.pages["r"]) | set(range(20, 50))), f"all dirty: {done}")
     serves(t, new, old.pages["r"])
@@ -132,7 +134,7 @@ def from_a_rescue(t):
     old.lagand.kill()
     old.rescue()
     files = old.files()
-    t.equal(new.rebuild(region, source=old.source(), baseline=True).status, 202, "a rebuild")
+    new.rebuild(region, source=old.source())
     new.check(old.pages["r"])
     new.wait_for("done")
     t.equal(old.files(), files, "the arena's files")
@@ -144,11 +146,11 @@ def the_source_goes_and_comes_back_as_a_rescue(t):
     old, new = two_homes(t)
     region, source = old.region("r"), old.source()
     old.lagand.signal(19)  # SIGSTOP
-    t.equal(new.rebuild(region, source=source, baseline=True).status, 202, "a rebuild")
+    new.rebuild(region, source=source)
     t.true("no connection" in new.wait_for("source_lost")["problem"], "what it waits for")
     old.lagand.kill()
     old.rescue()
-    t.equal(new.rebuild(region, source=old.source(), baseline=True).status, 202, "the same, with another grant")
+    new.rebuild(region, source=old.source())
     new.wait_for("done")
     serves(t, new, old.pages["r"])
 
@@ -158,7 +160,7 @@ def from_the_baseline_alone(t):
     old, new = two_homes(t)
     region = old.region("r")
     old.lagand.kill()
-    t.equal(new.rebuild(region, source=None, baseline=True).status, 202, "a rebuild")
+    new.rebuild(region, source=None)
     new.check(old.at_cut)
     done = new.wait_for("done")
     t.equal((done["rolled_back"], done["cut_number"], done["fenced"]), (True, 1, False), done)
@@ -168,11 +170,25 @@ def from_the_baseline_alone(t):
 
 
 @suite.case
+def a_baseline_that_has_lost_its_pages(t):
+    """The old home has them still; the next checkpoint stores them again."""
+    old, new = two_homes(t)
+    for segment in (t.dir / "store").rglob("*.seg"):
+        segment.unlink()
+    new.rebuild(old.region("r"), source=old.source())
+    new.check(old.pages["r"])
+    done = new.wait_for("done")
+    t.equal((done["damaged_pages"], done["pages_from_baseline"]), (0, 0), done)
+    t.true("baseline_damaged" in {event["kind"] for event in new.get("/v1/events")["events"]}, "operators are told")
+    serves(t, new, old.pages["r"])
+
+
+@suite.case
 def the_new_home_is_killed_meanwhile(t):
     old, new = two_homes(t)
     region, source = old.region("r"), old.source()
     old.lagand.signal(19)
-    t.equal(new.rebuild(region, source=source, baseline=True).status, 202, "a rebuild")
+    new.rebuild(region, source=source)
     new.wait_for("source_lost")
     new.lagand.kill()
     new.start()
@@ -180,7 +196,7 @@ def the_new_home_is_killed_meanwhile(t):
     t.equal((there["state"], there["epoch"]), ("rebuilding", 2), f"after a restart: {there}")
     t.equal(new.call("GET", "/v1/rebuilds/r").status, 404, "nobody rebuilds it")
     old.lagand.signal(18)  # SIGCONT
-    t.equal(new.rebuild(region, source=source, baseline=True).status, 202, "the same again")
+    new.rebuild(region, source=source)
     new.check(old.pages["r"])
     new.wait_for("done")
     serves(t, new, old.pages["r"])
@@ -191,14 +207,14 @@ def dropped_and_rolled_back(t):
     old, new = two_homes(t)
     region, source = old.region("r"), old.source()
     old.lagand.kill()
-    t.equal(new.rebuild(region, source=source, baseline=True).status, 202, "a rebuild")
+    new.rebuild(region, source=source)
     new.wait_for("source_lost")
     t.equal(new.call("DELETE", "/v1/regions/r").status, 409, "deletion meanwhile")
     t.equal(new.call("DELETE", "/v1/rebuilds/r?epoch=7").status, 204, "another attempt is dropped")
     t.equal((new.region("r")["epoch"], new.state()["state"]), (2, "source_lost"), "this one goes on")
     t.equal(new.call("DELETE", "/v1/rebuilds/r").status, 204, "dropped")
     t.equal((new.regions(), new.get("/v1/rebuilds")["rebuilds"]), ([], []), "what is left")
-    t.equal(new.rebuild(region, epoch=3, source=None, baseline=True).status, 202, "rolled back")
+    new.rebuild(region, epoch=3, source=None)
     new.wait_for("done")
     serves(t, new, old.at_cut)
 
@@ -213,12 +229,9 @@ def what_is_refused(t):
                                ("an epoch of 1", 422, {"epoch": 1, "baseline": True}),
                                ("half a page", 422, {"size_bytes": 2048, "baseline": True}),
                                ("no room", 507, {"size_bytes": 1 << 40, "baseline": True})):
-        asked = {"region": "r", "uid": region["uid"], "epoch": 2, "size_bytes": region["size_bytes"], **more}
-        t.equal(new.call("POST", "/v1/rebuilds", asked).status, status, what)
+        t.equal(new.try_rebuild(region, **more).status, status, what)
     t.equal(new.regions(), [], "regions")
-    failed = new.call("POST", "/v1/rebuilds", {"region": "r", "uid": "1234", "epoch": 2, "size_bytes": region["size_bytes"],
-                                               "source": source})
-    t.equal(failed.status, 202, "another region's uid")
+    new.rebuild(region, uid="1234", baseline=False, source=source)  # another region's
     t.wait_until(lambda: new.state()["state"] == "failed", "its failure", kPatience)
     t.true("another region's" in new.state()["problem"], new.state())
     t.equal(new.call("DELETE", "/v1/rebuilds/r").status, 204, "dropped")
