@@ -27,9 +27,10 @@ const PageRange* ranges_of(const Message& message) {
     return reinterpret_cast<const PageRange*>(message.data + sizeof(Header));
 }
 
-memory::Region* region_of(Engine& engine, const Qp& qp) {
+// Looked up once a capsule: the control thread may take the entry away between two looks.
+const memory::MemoryRegion* memory_of(Engine& engine, const Qp& qp) {
     const memory::MemoryRegion* memory = engine.shared.rkeys.find(qp.data_rkey);
-    return memory != nullptr && memory->region_id == qp.region_id ? memory->region : nullptr;
+    return memory != nullptr && memory->region_id == qp.region_id ? memory : nullptr;
 }
 
 // Room for a reply was checked before the capsule was begun: this cannot fail on a QP that is ready.
@@ -171,7 +172,8 @@ void serve_region_info(Engine& engine, Qp& qp, const memory::Region& region, con
 }
 
 // The first one that comes has the region stop; all are told whether that has settled.
-void serve_fence(Engine& engine, Qp& qp, memory::Region& region, const Message& message) {
+void serve_fence(Engine& engine, Qp& qp, const memory::MemoryRegion& memory, const Message& message) {
+    memory::Region& region = *memory.region;
     if (message.bytes != sizeof(Header) + sizeof(capsule::Fence))
         return send_error(engine, qp, message, Status::bad_length);
     if (qp.attributes.role != Role::recover) return send_error(engine, qp, message, Status::not_allowed);
@@ -181,8 +183,7 @@ void serve_fence(Engine& engine, Qp& qp, memory::Region& region, const Message& 
     if (region.pending.load(std::memory_order_acquire) != 0)
         return send_error(engine, qp, message, Status::bad_argument);
     // A rescue has nothing to write to, and nobody to have stop.
-    const memory::MemoryRegion* memory = engine.shared.rkeys.find(region.data_rkey);
-    if (memory != nullptr && (memory->access & memory::kAccessWrite) != 0) {
+    if ((memory.access & memory::kAccessWrite) != 0) {
         region.dirty->note_fence(epoch);
         region.lease.fence(engine.shared.rcu);
     }
@@ -200,19 +201,19 @@ bool serve_one(Engine& engine, Qp& qp, Message& message, uint32_t& budget) {
         return true;
     }
     const auto& header = *reinterpret_cast<const Header*>(message.data);
-    memory::Region* region = region_of(engine, qp);
+    const memory::MemoryRegion* memory = memory_of(engine, qp);
     if (header.version != capsule::kVersion) {
         send_error(engine, qp, message, Status::bad_version);
-    } else if (region == nullptr) {
+    } else if (memory == nullptr) {
         send_error(engine, qp, message, Status::no_region);
     } else if (header.opcode == static_cast<uint8_t>(capsule::Opcode::free_pages)) {
-        return serve_free(engine, qp, *region, message, budget);
+        return serve_free(engine, qp, *memory->region, message, budget);
     } else if (header.opcode == static_cast<uint8_t>(capsule::Opcode::dirty_query)) {
-        serve_dirty_query(engine, qp, *region, message);
+        serve_dirty_query(engine, qp, *memory->region, message);
     } else if (header.opcode == static_cast<uint8_t>(capsule::Opcode::region_info)) {
-        serve_region_info(engine, qp, *region, message);
+        serve_region_info(engine, qp, *memory->region, message);
     } else if (header.opcode == static_cast<uint8_t>(capsule::Opcode::fence)) {
-        serve_fence(engine, qp, *region, message);
+        serve_fence(engine, qp, *memory, message);
     } else {
         send_error(engine, qp, message, Status::bad_opcode);
     }

@@ -297,6 +297,17 @@ BOOST_AUTO_TEST_CASE(a_region_without_a_manager_can_be_fenced) {
     BOOST_TEST(peer.exchange(peer.write_only(0, pattern(kPageBytes, 2))).empty());
 }
 
+// The region goes while the capsule is being served: its R_Key is looked up once.
+BOOST_AUTO_TEST_CASE(a_fence_is_for_the_region_that_was_found) {
+    Loopback link({.ack_timeout = 0});
+    memory::Region& region = link.make_region("r", 1 << 20);
+    RawPeer recoverer(link, region, Role::recover);
+    const uint32_t rkey = std::exchange(region.data_rkey, 0);
+    BOOST_TEST(!recoverer.exchange(recoverer.message(fence_capsule(2))).empty());
+    BOOST_TEST(region.lease.is_fenced());
+    region.data_rkey = rkey;
+}
+
 struct BadFence {
     const char* name;
     Frame bytes;
