@@ -35,7 +35,22 @@ std::string Leases::refusal_of(const LeaseRequest& wanted, const memory::Region*
         return fmt::format("the region has epoch {} here, not {}", region->epoch, wanted.epoch);
     if (region->temporary) return "a temporary region has no lease";
     if (region->lease.is_fenced()) return "the region is fenced";
+    if (a_.rescues()) return "a rescue serves nothing but recovery";
     return {};
+}
+
+// One region's trouble is not the others': each has a reason of its own.
+std::string Leases::renew(const LeaseRequest& wanted, std::optional<uint64_t> end) {
+    memory::Region* region = a_.regions->find(wanted.name);
+    const std::string refusal = refusal_of(wanted, region);
+    if (!refusal.empty()) return refusal;
+    if (!end) return "base_ms is no time of this lagand, or the lease is over already";
+    try {
+        a_.regions->make_managed(*region);
+    } catch (const std::exception& error) {
+        return fmt::format("that it is managed cannot be written down: {}", error.what());
+    }
+    return region->lease.renew(*end) ? "" : "the region is fenced";
 }
 
 HeartbeatReply Leases::heartbeat(const HeartbeatRequest& request) {
@@ -46,15 +61,7 @@ HeartbeatReply Leases::heartbeat(const HeartbeatRequest& request) {
                          ? clock_.end_tsc(now, *request.base_ms, request.ttl_ms)
                          : std::optional<uint64_t>();
     for (const LeaseRequest& wanted : request.regions) {
-        memory::Region* region = a_.regions->find(wanted.name);
-        std::string refusal = refusal_of(wanted, region);
-        if (refusal.empty() && a_.rescues()) refusal = "a rescue serves nothing but recovery";
-        if (refusal.empty() && !end)
-            refusal = "base_ms is no time of this lagand, or the lease is over already";
-        if (refusal.empty()) {
-            a_.regions->make_managed(*region);
-            if (!region->lease.renew(*end)) refusal = "the region is fenced";
-        }
+        std::string refusal = renew(wanted, end);
         if (!refusal.empty()) reply.refused.push_back({wanted.name, std::move(refusal)});
     }
     return reply;

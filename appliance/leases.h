@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -34,6 +35,8 @@ class Leases {
   private:
     using Clock = std::chrono::steady_clock;
     std::string refusal_of(const LeaseRequest& wanted, const memory::Region* region) const;
+    // Why not; empty: renewed until `end`, a TSC.
+    std::string renew(const LeaseRequest& wanted, std::optional<uint64_t> end);
     void check_clock();
     void close_fenced();
 

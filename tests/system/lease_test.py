@@ -118,6 +118,25 @@ def served_while_heartbeats_come(t):
 
 
 @suite.case
+def one_regions_trouble_is_not_the_others(t):
+    """That a region is managed cannot be written down: it is refused, and the next one in the heartbeat has its lease."""
+    node = node_with(t, "r")
+    node.create("alone")
+    record = max(node.arena.glob("*record"), key=lambda path: path.stat().st_mtime_ns)
+    in_the_way = record.with_name(record.name + ".new")
+    in_the_way.mkdir()
+    manager = Manager(node, ["alone", "r"])
+    manager.beat()
+    reply = manager.beat()
+    t.equal([refused["name"] for refused in reply["refused"]], ["alone"], "refused renewals")
+    t.true("written down" in reply["refused"][0]["reason"], reply["refused"])
+    t.equal((lease(node, "alone"), lease(node, "r")), ("unmanaged", "valid"), "leases")
+    in_the_way.rmdir()
+    t.equal(manager.beat()["refused"], [], "refused renewals when that is mended")
+    t.equal(lease(node, "alone"), "valid", "lease of the other")
+
+
+@suite.case
 def a_client_waits_for_the_lease(t):
     node = node_with(t, "r")
     argument = node.stores("r", 0, node.random_pages(10))
