@@ -117,16 +117,7 @@ json to_json(const RebuildStatus& status) {
 http::Reply start_rebuild(const Call& call) {
     const RebuildRequest request = request_of(call.request.body);
     Rebuilds& rebuilds = rebuilds_of(call);
-    call.control.run([&] { rebuilds.start(request); });
-    const auto status = rebuilds.rebuilder().status(request.region);
-    if (status && status->epoch == request.epoch) return {.status = 202, .body = to_json(*status)};
-    // It was whole before this process began.
-    return {.status = 202,
-            .body = to_json(RebuildStatus{.region = request.region,
-                                          .uid = request.uid,
-                                          .epoch = request.epoch,
-                                          .state = recovery::RebuildState::done,
-                                          .rolled_back = !request.source})};
+    return {.status = 202, .body = to_json(call.control.run([&] { return rebuilds.start(request); }))};
 }
 
 http::Reply list_rebuilds(const Call& call) {

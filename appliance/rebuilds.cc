@@ -53,7 +53,7 @@ memory::Region& Rebuilds::make_region(const recovery::RebuildRequest& request) {
     }
 }
 
-void Rebuilds::start(const recovery::RebuildRequest& request) {
+recovery::RebuildStatus Rebuilds::start(const recovery::RebuildRequest& request) {
     if (request.baseline && !a_.recovery)
         throw ServiceError(
             Kind::invalid,
@@ -68,7 +68,23 @@ void Rebuilds::start(const recovery::RebuildRequest& request) {
             fmt::format("there is another region named {} here: uid {:016x}, epoch {}, {} bytes",
                         region->name, region->uid, region->epoch, region->size_bytes));
     }
-    if (region->rebuilding) rebuilder_.begin(*region, request);
+    if (region->restoring)
+        throw ServiceError(Kind::exists,
+                           fmt::format("region {} is being restored here from its baseline", region->name));
+    if (region->rebuilding) {
+        rebuilder_.begin(*region, request);
+        if (auto status = rebuilder_.status(request.region)) return *std::move(status);
+        throw ServiceError(Kind::unavailable,
+                           fmt::format("the rebuild of {} was cancelled as it began", region->name));
+    }
+    // It is whole, maybe since before this process began.
+    const auto status = rebuilder_.status(request.region);
+    if (status && status->epoch == request.epoch) return *status;
+    return {.region = request.region,
+            .uid = request.uid,
+            .epoch = request.epoch,
+            .state = recovery::RebuildState::done,
+            .rolled_back = !request.source};
 }
 
 void Rebuilds::let_go(const std::string& region) {

@@ -20,8 +20,8 @@ class Rebuilds {
     void stop() { rebuilder_.cancel_all(); }
 
     // Control thread. Makes the region, which clients may connect to at once, or finds it as an earlier start
-    // left it. Throws ServiceError.
-    void start(const recovery::RebuildRequest& request);
+    // left it, maybe whole. Throws ServiceError.
+    recovery::RebuildStatus start(const recovery::RebuildRequest& request);
     // Control thread, before a region is destroyed. Throws ServiceError while it is being rebuilt.
     void let_go(const std::string& region);
 
