@@ -121,8 +121,11 @@ class Cluster:
                 self.t.equal(node.lagand.terminate(), 0, f"{node.name}'s exit status")
 
 
-def figures_of(process):
-    return json.loads(process.text().strip().splitlines()[-1])
+def ends_well(t, bench):
+    bench.expect_exit(0, kHangs)
+    figures = json.loads(bench.text().strip().splitlines()[-1])
+    t.equal(figures["mismatches"], 0, "wrong data")
+    t.true(figures["reconnections"] >= 2, f"both connections were made again: {figures['reconnections']}")
 
 
 @suite.case
@@ -131,10 +134,7 @@ def a_load_follows_its_region_and_every_byte_is_right(t):
     bench = cluster.bench()
     cluster.at_work(bench)
     cluster.move(bench)
-    bench.expect_exit(0, kHangs)
-    figures = figures_of(bench)
-    t.equal(figures["mismatches"], 0, "wrong data")
-    t.true(figures["reconnections"] >= 2, f"both connections were made again: {figures['reconnections']}")
+    ends_well(t, bench)
     t.true(cluster.nodes[1].counters()["pages_stored"] > 100, "the second appliance was stored to")
     cluster.end()
 
@@ -156,10 +156,7 @@ def a_load_goes_on_while_its_region_is_rebuilt_elsewhere(t):
     t.wait_until(lambda: two.get("/v1/rebuilds/r")["fenced"], "the old home is fenced", 60)
     cluster.live_at(1)
     cluster.manager.undecided = False
-    bench.expect_exit(0, kHangs)
-    figures = figures_of(bench)
-    t.equal(figures["mismatches"], 0, "wrong data")
-    t.true(figures["reconnections"] >= 2, f"both connections were made again: {figures['reconnections']}")
+    ends_well(t, bench)
     rebuild = two.get("/v1/rebuilds/r")
     t.equal(rebuild["state"], "done", f"the rebuild: {rebuild}")
     t.true(rebuild["pages_pulled"] > 0, f"pages came from the old home: {rebuild}")
@@ -203,10 +200,7 @@ def while_the_manager_is_away_the_home_of_before_will_do(t):
     cluster.manager.away = True
     cluster.nodes[0].lagand.kill()
     cluster.nodes[0].start()
-    bench.expect_exit(0, kHangs)
-    figures = figures_of(bench)
-    t.equal(figures["mismatches"], 0, "wrong data")
-    t.true(figures["reconnections"] >= 2, f"both connections were made again: {figures['reconnections']}")
+    ends_well(t, bench)
     cluster.end()
 
 
