@@ -98,8 +98,8 @@ lagan_build_dir() {
 }
 
 # GCC's own checks misjudge instrumented code, so a warning is no error here; the release build has them all. Line
-# tables alone (-g1) and no null, vptr and object-size checks, which ASan sees in its way: half the time to compile.
-lagan_sanitizer_options=(-Doptimization=1 -Ddebug=false -Dwerror=false
+# tables alone (-g1), no null, vptr and object-size checks, which ASan sees in its way, and -Og: a third of the time to compile.
+lagan_sanitizer_options=(-Doptimization=g -Ddebug=false -Dwerror=false
     '-Dcpp_args=-g1 -fno-sanitize=null,vptr,object-size' '-Dc_args=-g1')
 
 lagan_configure() {
