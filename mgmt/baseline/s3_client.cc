@@ -25,11 +25,6 @@ constexpr long kPartialContent = 206;
 constexpr long kRangeNotSatisfiable = 416;
 constexpr size_t kMaxTextBytes = 64U << 20;
 
-void start_curl() {
-    static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (started != CURLE_OK) throw StoreError(ErrorKind::unavailable, "S3: libcurl does not start");
-}
-
 // The payload's SHA-256 is part of the signature: a service refuses what was changed on the way, with TLS or
 // not.
 std::string sha256(std::span<const Bytes> body) {
@@ -153,28 +148,7 @@ struct S3Client::Attempt {
 };
 
 S3Client::S3Client(const StoreUrl& url, S3Credentials credentials)
-    : url_(url), credentials_(std::move(credentials)), signature_("aws:amz:" + url.region + ":s3") {
-    start_curl();
-}
-
-S3Client::Handle S3Client::take_handle() {
-    {
-        const std::lock_guard lock(mutex_);
-        if (!idle_.empty()) {
-            Handle handle = std::move(idle_.back());
-            idle_.pop_back();
-            return handle;
-        }
-    }
-    Handle handle(curl_easy_init());
-    if (!handle) throw std::bad_alloc();
-    return handle;
-}
-
-void S3Client::give_back(Handle handle) {
-    const std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(handle));
-}
+    : url_(url), credentials_(std::move(credentials)), signature_("aws:amz:" + url.region + ":s3") {}
 
 void S3Client::set_options(CURL* handle, const S3Request& request, Attempt& attempt) const {
     const auto set = [&](CURLoption option, auto value) {
@@ -228,7 +202,6 @@ std::string S3Client::send_once(CURL* handle, const S3Request& request, const st
     attempt.add_header("x-amz-content-sha256: " + hash);
     if (!credentials_.session_token.empty())
         attempt.add_header("x-amz-security-token: " + credentials_.session_token);
-    curl_easy_reset(handle);  // the connection stays
     set_options(handle, request, attempt);
     const CURLcode code = curl_easy_perform(handle);
     if (will_always_fail(code))
@@ -254,10 +227,10 @@ S3Reply S3Client::send(const S3Request& request) {
     bool repeated = false;
     for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
         Interruption::check(url_.text);
-        Handle handle = take_handle();
+        http::CurlHandles::Handle handle = handles_.take();
         S3Reply reply;
         const std::string problem = send_once(handle.get(), request, hash, reply);
-        if (problem.empty()) give_back(std::move(handle));
+        if (problem.empty()) handles_.give_back(std::move(handle));
         if (problem.empty() && !worth_repeating(reply)) {
             reply.repeated = repeated;
             return reply;

@@ -5,8 +5,6 @@
 #include <curl/curl.h>
 
 #include <chrono>
-#include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "mgmt/baseline/object_store.h"
 #include "mgmt/baseline/s3_credentials.h"
 #include "mgmt/baseline/store_url.h"
+#include "mgmt/http/curl_handles.h"
 
 namespace lagan::baseline {
 
@@ -52,22 +51,15 @@ class S3Client {
     static std::string escape(const std::string& text);  // for a query
 
   private:
-    struct Cleanup {
-        void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
-    };
-    using Handle = std::unique_ptr<CURL, Cleanup>;
     struct Attempt;
 
-    Handle take_handle();
-    void give_back(Handle handle);
     std::string send_once(CURL* handle, const S3Request& request, const std::string& hash, S3Reply& reply);
     void set_options(CURL* handle, const S3Request& request, Attempt& attempt) const;
 
     const StoreUrl url_;
     const S3Credentials credentials_;
     const std::string signature_;  // CURLOPT_AWS_SIGV4
-    std::mutex mutex_;
-    std::vector<Handle> idle_;  // under mutex_
+    http::CurlHandles handles_;
 };
 
 }  // namespace lagan::baseline

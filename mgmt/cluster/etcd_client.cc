@@ -18,11 +18,6 @@ constexpr int kResourceExhausted = 8;  // gRPC's codes
 constexpr int kPermissionDenied = 7;
 constexpr int kUnauthenticated = 16;
 
-void start_curl() {
-    static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (started != CURLE_OK) throw DirectoryError(Kind::unavailable, "etcd: libcurl does not start");
-}
-
 size_t on_body(char* data, size_t size, size_t count, void* text) {
     auto* const to = static_cast<std::string*>(text);
     if (to->size() + size * count > kMaxReplyBytes) return 0;
@@ -43,37 +38,15 @@ bool is_set_up_wrongly(CURLcode code) {
 
 }  // namespace
 
-EtcdClient::EtcdClient(DirectoryOptions options) : options_(std::move(options)) {
-    start_curl();
-}
+EtcdClient::EtcdClient(DirectoryOptions options) : options_(std::move(options)) {}
 
 std::string EtcdClient::describe() const {
     return fmt::format("etcd at {}", fmt::join(options_.endpoints, ", "));
 }
 
-EtcdClient::Handle EtcdClient::take_handle() {
-    {
-        const std::lock_guard lock(mutex_);
-        if (!idle_.empty()) {
-            Handle handle = std::move(idle_.back());
-            idle_.pop_back();
-            return handle;
-        }
-    }
-    Handle handle(curl_easy_init());
-    if (!handle) throw std::bad_alloc();
-    return handle;
-}
-
-void EtcdClient::give_back(Handle handle) {
-    const std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(handle));
-}
-
 EtcdClient::Attempt EtcdClient::send(const std::string& url, const std::string& text) {
-    Handle handle = take_handle();
+    http::CurlHandles::Handle handle = handles_.take();
     CURL* const curl = handle.get();
-    curl_easy_reset(curl);  // the connection stays
     const auto set = [&](CURLoption option, auto value) {
         if (const CURLcode code = curl_easy_setopt(curl, option, value); code != CURLE_OK)
             throw DirectoryError(Kind::refused, fmt::format("{}: {}", url, curl_easy_strerror(code)));
@@ -105,7 +78,7 @@ EtcdClient::Attempt EtcdClient::send(const std::string& url, const std::string& 
         return attempt;
     }
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &attempt.status);
-    give_back(std::move(handle));
+    handles_.give_back(std::move(handle));
     return attempt;
 }
 

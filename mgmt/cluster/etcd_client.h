@@ -5,12 +5,10 @@
 #include <curl/curl.h>
 
 #include <atomic>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
 
 #include "mgmt/cluster/directory.h"
+#include "mgmt/http/curl_handles.h"
 
 namespace lagan::cluster {
 
@@ -31,10 +29,6 @@ class EtcdClient {
     std::string describe() const;
 
   private:
-    struct Cleanup {
-        void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
-    };
-    using Handle = std::unique_ptr<CURL, Cleanup>;
     struct Attempt {
         long status = 0;  // HTTP; 0: none
         std::string text;
@@ -42,14 +36,11 @@ class EtcdClient {
         bool executed = true;  // or may be
     };
 
-    Handle take_handle();
-    void give_back(Handle handle);
     Attempt send(const std::string& url, const std::string& text);
 
     const DirectoryOptions options_;
     std::atomic<size_t> preferred_{0};
-    std::mutex mutex_;
-    std::vector<Handle> idle_;  // under mutex_
+    http::CurlHandles handles_;
 };
 
 }  // namespace lagan::cluster
