@@ -53,6 +53,8 @@ EtcdClient::Attempt EtcdClient::send(const std::string& url, const std::string& 
     };
     const auto timeout_ms = static_cast<long>(options_.timeout.count());
     Attempt attempt;
+    char more[CURL_ERROR_SIZE] = "";  // than curl_easy_strerror() knows: what the peer said of a certificate
+    set(CURLOPT_ERRORBUFFER, more);
     set(CURLOPT_URL, url.c_str());
     set(CURLOPT_PROTOCOLS_STR, "http,https");
     set(CURLOPT_NOSIGNAL, 1L);
@@ -67,13 +69,15 @@ EtcdClient::Attempt EtcdClient::send(const std::string& url, const std::string& 
     if (!options_.certificate.empty()) set(CURLOPT_SSLCERT, options_.certificate.c_str());
     if (!options_.key.empty()) set(CURLOPT_SSLKEY, options_.key.c_str());
     const CURLcode code = curl_easy_perform(curl);
+    set(CURLOPT_ERRORBUFFER, nullptr);  // the handle outlives it
+    const std::string problem = *more != '\0' ? more : curl_easy_strerror(code);
     if (is_set_up_wrongly(code))
         throw DirectoryError(Kind::refused,
                              fmt::format("{}: {}: look at the endpoint, its certificate and the keys of "
                                          "[directory]",
-                                         url, curl_easy_strerror(code)));
+                                         url, problem));
     if (code != CURLE_OK) {  // the connection goes with its handle
-        attempt.problem = curl_easy_strerror(code);
+        attempt.problem = problem;
         attempt.executed = !never_sent(code);
         return attempt;
     }

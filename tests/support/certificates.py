@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A certificate authority of a test's own."""
+"""A certificate authority of a case's own, by openssl."""
+import ssl
 
 
 class Authority:
@@ -18,3 +19,10 @@ class Authority:
         self.t.run(["openssl", "x509", "-req", "-in", asked, "-CA", self.ca, "-CAkey", self.folder / "ca.key",
                     "-days", str(days), "-copy_extensions", "copy", "-out", certificate])
         return certificate, key
+
+    def context(self, identity=None):
+        """Of a client that trusts this authority, with this certificate and key, or without."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if identity:
+            context.load_cert_chain(*identity)
+        return context

@@ -25,9 +25,9 @@ struct FailingAppliance {
 
     std::vector<std::byte> bytes;
     std::mt19937_64 random;
-    double failure_chance = 0;   // at each poll
-    double refusal_chance = 0;   // at each poll: the next operation gets a NAK
-    bool silent = false;         // does nothing, and says nothing
+    double failure_chance = 0;  // at each poll
+    double refusal_chance = 0;  // at each poll: the next operation gets a NAK
+    bool silent = false;        // does nothing, and says nothing
     bool serves_capsules = true;
     bool never_lets_go = false;  // nobody answers the end of a connection
     uint32_t region_id = 1;

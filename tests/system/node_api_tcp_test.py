@@ -31,11 +31,9 @@ class Node(LagandNode):
 
     def call_by_tls(self, identity, method, target, body=None, version=None):
         """Status and body of a call by TLS with this certificate and key, or without."""
-        context = ssl.create_default_context(cafile=self.ours.ca)
+        context = self.ours.context(identity)
         if version:
             context.minimum_version = context.maximum_version = version
-        if identity:
-            context.load_cert_chain(*identity)
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=self.t.scaled(20), context=context)
         try:
             connection.request(method, target, json.dumps(body) if body is not None else None)
