@@ -36,6 +36,12 @@ bool is_set_up_wrongly(CURLcode code) {
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT;
 }
 
+// With TLS 1.3 a client whose certificate is refused takes itself for connected; then the connection ends.
+bool may_be_mistrust(const std::string& url, CURLcode code) {
+    return url.starts_with("https:") && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR ||
+                                         code == CURLE_GOT_NOTHING || code == CURLE_SSL_CONNECT_ERROR);
+}
+
 }  // namespace
 
 EtcdClient::EtcdClient(DirectoryOptions options) : options_(std::move(options)) {}
@@ -53,8 +59,6 @@ EtcdClient::Attempt EtcdClient::send(const std::string& url, const std::string& 
     };
     const auto timeout_ms = static_cast<long>(options_.timeout.count());
     Attempt attempt;
-    char more[CURL_ERROR_SIZE] = "";  // than curl_easy_strerror() knows: what the peer said of a certificate
-    set(CURLOPT_ERRORBUFFER, more);
     set(CURLOPT_URL, url.c_str());
     set(CURLOPT_PROTOCOLS_STR, "http,https");
     set(CURLOPT_NOSIGNAL, 1L);
@@ -69,15 +73,15 @@ EtcdClient::Attempt EtcdClient::send(const std::string& url, const std::string& 
     if (!options_.certificate.empty()) set(CURLOPT_SSLCERT, options_.certificate.c_str());
     if (!options_.key.empty()) set(CURLOPT_SSLKEY, options_.key.c_str());
     const CURLcode code = curl_easy_perform(curl);
-    set(CURLOPT_ERRORBUFFER, nullptr);  // the handle outlives it
-    const std::string problem = *more != '\0' ? more : curl_easy_strerror(code);
     if (is_set_up_wrongly(code))
         throw DirectoryError(Kind::refused,
                              fmt::format("{}: {}: look at the endpoint, its certificate and the keys of "
                                          "[directory]",
-                                         url, problem));
+                                         url, curl_easy_strerror(code)));
     if (code != CURLE_OK) {  // the connection goes with its handle
-        attempt.problem = problem;
+        attempt.problem = curl_easy_strerror(code);
+        if (may_be_mistrust(url, code))
+            attempt.problem += " (does etcd trust the certificate of [directory]?)";
         attempt.executed = !never_sent(code);
         return attempt;
     }
