@@ -39,7 +39,8 @@ bool HomeFinder::moved() {
         elsewhere = ask_().epoch > known_.epoch;
     } catch (const std::runtime_error&) {  // connect_again() will say it
     }
-    next_look_ = Clock::now() + kBetweenLooks;
+    // Who has heard of a move asks again when the old connection has to be given up for it.
+    if (!elsewhere) next_look_ = Clock::now() + kBetweenLooks;
     return elsewhere;
 }
 

@@ -22,6 +22,7 @@ constexpr milliseconds kPause{1};
 // Without an answer for so long, a region that may move is asked after: before the connection has used up its
 // tries.
 constexpr milliseconds kDoubt{500};
+constexpr milliseconds kDoubtAgain{200};
 
 // Ended by the way to the appliance, not by the appliance's answer to the operation.
 bool mends(CompletionStatus status) {
@@ -169,7 +170,7 @@ bool ReconnectingFabric::doubtful() {
     if (!way_.moved || posted_ == 0 || options_.limit.count() == 0) return false;
     const auto now = Clock::now();
     if (now - last_answer_ < kDoubt) return false;
-    last_answer_ = now;  // to be asked again after as long
+    last_answer_ = now - kDoubt + kDoubtAgain;  // to be asked again then
     return way_.moved();
 }
 
