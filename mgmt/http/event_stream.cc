@@ -18,6 +18,11 @@ bool EventStream::send(std::string_view text) {
     return !overflow_;
 }
 
+size_t EventStream::waiting() const {
+    const std::scoped_lock lock(mutex_);
+    return waiting_.size();
+}
+
 void EventStream::end() {
     const std::scoped_lock lock(mutex_);
     ended_ = true;

@@ -21,6 +21,8 @@ class EventStream {
 
     // False: the client is gone, or too slow, or the stream has ended: nothing more will be sent.
     bool send(std::string_view text);
+    // Bytes that the client has not taken yet: who has much to send waits until they are few.
+    size_t waiting() const;
     // What waits is sent, then the connection ends.
     void end();
     // The client has left or is too slow.

@@ -7,6 +7,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -33,6 +34,7 @@ struct Door {
     asio::basic_socket_acceptor<stream_protocol> acceptor{service.context};
     asio::steady_timer accept_again{service.context};
     std::set<std::shared_ptr<Session>> sessions{};
+    std::map<std::string, unsigned> of_address{};  // sessions over TCP
     bool accepting = false;
 
     void open(const Listen& where);
@@ -72,8 +74,16 @@ void Door::accept() {
     });
 }
 
+// "10.0.0.1"; of a unix socket: nothing.
+std::string address_of(Socket& socket) {
+    const std::string address = peer_of(socket).address;
+    return address.substr(0, address.rfind(':'));
+}
+
 void Door::begin(Socket socket) {
     Error ignored;
+    const std::string from = address_of(socket);
+    if (!file && of_address[from] >= service.limits.max_of_address) return;
     if (!file) socket.set_option(asio::ip::tcp::no_delay(true), ignored);
     std::unique_ptr<Transport> transport;
     try {
@@ -83,11 +93,13 @@ void Door::begin(Socket socket) {
         return;  // no memory for a TLS connection
     }
     const auto session = std::make_shared<Session>(service, lanes, std::move(transport),
-                                                   [this](const std::shared_ptr<Session>& ended) {
+                                                   [this, from](const std::shared_ptr<Session>& ended) {
                                                        sessions.erase(ended);
+                                                       if (--of_address[from] == 0) of_address.erase(from);
                                                        accept();
                                                    });
     sessions.insert(session);
+    ++of_address[from];
     session->begin();
 }
 

@@ -27,6 +27,7 @@ struct Listen {
 
 struct Limits {
     unsigned max_connections = 64;  // of each Listen; further ones wait in the kernel's queue
+    unsigned max_of_address = 32;   // of these over TCP from one address; further ones are closed at once
     unsigned max_streams = 32;      // of these all together, that are EventStreams; further ones get 503
     size_t max_body_bytes = 64 * 1024;
     // For a handshake, for a request to arrive whole, or for a reply to be taken.

@@ -42,8 +42,13 @@ class RawSocket {
         path.native().copy(address.sun_path, sizeof address.sun_path - 1);
         BOOST_REQUIRE(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
     }
-    explicit RawSocket(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    // `from`: another of this machine's addresses.
+    explicit RawSocket(uint16_t port, uint32_t from = INADDR_LOOPBACK)
+        : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
         sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(from);
+        BOOST_REQUIRE(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
         address.sin_family = AF_INET;
         address.sin_port = htons(port);
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

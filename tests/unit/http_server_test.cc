@@ -265,3 +265,21 @@ BOOST_AUTO_TEST_CASE(addresses_that_cannot_be_listened_on_are_named) {
     BOOST_CHECK_THROW(http::Server({{.tcp = {"127.0.0.1", first.tcp_port(0)}}}, {.handle = echo}),
                       std::runtime_error);
 }
+
+BOOST_AUTO_TEST_CASE(one_address_cannot_take_all_connections) {
+    const http::Server server({{.tcp = {"127.0.0.1", 0}}}, {.handle = echo},
+                              {.max_connections = 4, .max_of_address = 2, .timeout = 60s});
+    const uint16_t port = server.tcp_port(0);
+    const std::string get = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    auto one = std::make_unique<RawSocket>(port), two = std::make_unique<RawSocket>(port);
+    BOOST_TEST(RawSocket(port).receive().empty());
+    const RawSocket other(port, INADDR_LOOPBACK + 1);
+    other.send(get);
+    BOOST_TEST(other.receive().starts_with("HTTP/1.1 200"));
+    one.reset();  // and what is closed counts no more
+    for (std::string answer; answer.empty();) {
+        const RawSocket again(port);
+        again.send(get);
+        answer = again.receive();
+    }
+}
