@@ -56,7 +56,8 @@ http::Reply heartbeat(const Call& call) {
         regions.push_back(to_json(region));
     for (const auto& [name, reason] : reply.refused)
         refused.push_back({{"name", name}, {"reason", reason}});
-    return {.body = {{"instance", reply.instance},
+    return {.body = {{"node", reply.node},
+                     {"instance", reply.instance},
                      {"now_ms", reply.now_ms},
                      {"mode", reply.rescue ? "rescue" : "serve"},
                      {"heartbeat", reply.heartbeat},

@@ -166,6 +166,7 @@ void LocalNode::delete_region(const std::string& name, uint64_t epoch) {
 
 HeartbeatReply LocalNode::heartbeat(const HeartbeatRequest& request) {
     HeartbeatReply reply = a_.leases->heartbeat(request);
+    reply.node = a_.options.node.name;
     reply.rescue = a_.rescues();
     reply.regions = regions();
     reply.memory_bytes = uint64_t{a_.frames->capacity()} * memory::kPageBytes;

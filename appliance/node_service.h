@@ -101,6 +101,7 @@ struct HeartbeatRequest {
 };
 
 struct HeartbeatReply {
+    std::string node{};  // its name
     std::string instance;
     uint64_t now_ms = 0;
     uint64_t heartbeat = 0;  // answered so far

@@ -26,6 +26,7 @@ BOOST_AUTO_TEST_CASE(a_heartbeat_arrives_as_it_was_sent) {
     BOOST_TEST(reply.body["instance"] == "me");
     BOOST_TEST(reply.body["now_ms"] == 17);
     BOOST_TEST(reply.body["heartbeat"] == 3);
+    BOOST_TEST(reply.body["node"] == "it");
     BOOST_TEST(reply.body["mode"] == "serve");
     BOOST_TEST(reply.body["regions"][0]["name"] == "r");
     BOOST_TEST(reply.body["regions"][0]["lease"] == "unmanaged");

@@ -92,8 +92,12 @@ class FakeNode : public NodeService {
     HeartbeatReply heartbeat(const HeartbeatRequest& request) override {
         check_thread();
         last_heartbeat = request;
-        return {
-            .instance = "me", .now_ms = 17, .heartbeat = 3, .regions = regions(), .refused = {{"r", "why"}}};
+        return {.node = "it",
+                .instance = "me",
+                .now_ms = 17,
+                .heartbeat = 3,
+                .regions = regions(),
+                .refused = {{"r", "why"}}};
     }
     RegionStatus fence_region(const std::string& name, uint64_t epoch) override {
         find(name).lease = "fenced";
