@@ -81,8 +81,6 @@ http::Reply Api::handle(const http::Request& request) {
         return refused.reply;
     } catch (const DirectoryError& error) {
         return of_directory(error);
-    } catch (const NodeError& error) {
-        return from_node(error);
     } catch (const std::exception& error) {
         spdlog::error("{} {}: {}", request.method, request.target.substr(0, request.target.find('?')),
                       error.what());
@@ -125,7 +123,11 @@ http::Reply Api::authorized(const ApiRoute& route, const http::Request& request,
                    "this request takes no Idempotency-Key: its answer is told only once, or changes nothing");
         return once(route, call, key);
     }
-    return route.handler(call);
+    try {
+        return route.handler(call);
+    } catch (const NodeError& error) {
+        return from_node(call, error);
+    }
 }
 
 // The same key again gets the answer of the first request. It is on record before anything is done: of two at
@@ -159,7 +161,10 @@ http::Reply Api::once(const ApiRoute& route, const ApiCall& call, const std::str
     } catch (const Refused& refused) {
         reply = refused.reply;
     } catch (const NodeError& error) {
-        reply = from_node(error);
+        reply = from_node(call, error);
+    } catch (const std::exception&) {  // of the directory: it may be tried again, when that answers
+        parts_.directory.remove(place, *revision);
+        throw;
     }
     if (reply.status >= 500) {  // may be tried again
         parts_.directory.remove(place, *revision);
@@ -167,7 +172,8 @@ http::Reply Api::once(const ApiRoute& route, const ApiCall& call, const std::str
     }
     json end = begun;
     end["status"] = reply.status;
-    end["body"] = reply.body;
+    // What a caller has sent, and is told again, need not be UTF-8.
+    end["body"] = json::parse(reply.body.dump(-1, ' ', false, json::error_handler_t::replace));
     parts_.directory.put(place, end, *revision);
     return reply;
 }

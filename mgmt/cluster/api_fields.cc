@@ -130,9 +130,20 @@ http::Reply page_reply(const char* key, json items, const std::string& last_key,
                      {"next", more ? json(boost::algorithm::hex_lower(last_key)) : json()}}};
 }
 
-http::Reply from_node(const NodeError& error) {
+http::Reply from_node(const ApiCall& call, const NodeError& error) {
     // No answer of a node is a bad gateway; what it refuses is told with its own status.
-    return http::problem(error.status == 0 ? 502 : error.status, error.what());
+    const unsigned status = error.status == 0 ? 502 : error.status;
+    if (!call.is_tenant()) return http::problem(status, error.what());
+    return http::problem(status, error.status == 0 ? "the region's node does not answer"
+                                                   : "the region's node does not do this");
+}
+
+bool is_forced(const ApiCall& call) {
+    const std::string force = call.query("force");
+    if (!force.empty() && force != "true" && force != "false") refuse(400, "force: must be true or false");
+    if (force == "true" && call.caller.role != TokenRole::admin)
+        refuse(403, "force is for a token of the role admin");
+    return force == "true";
 }
 
 }  // namespace lagan::cluster

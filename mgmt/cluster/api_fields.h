@@ -46,8 +46,11 @@ Page page_of(const ApiCall& call, const std::string& prefix);
 // {"KEY": [...], "next": a cursor, or null when that was all}
 http::Reply page_reply(const char* key, nlohmann::json items, const std::string& last_key, bool more);
 
-// The node's own words and status, for the caller.
-http::Reply from_node(const NodeError& error);
+// The node's own words and status, for the caller; a tenant does not learn where nodes are.
+http::Reply from_node(const ApiCall& call, const NodeError& error);
+
+// "?force=true", which is for admins.
+bool is_forced(const ApiCall& call);
 
 // A list of records: `visible` says which the caller may see, `shown` makes the JSON.
 template <typename T, typename Visible, typename Shown>

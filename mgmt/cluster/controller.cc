@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "mgmt/cluster/placement.h"
 #include "mgmt/cluster/region_creation.h"
 
 namespace lagan::cluster {
@@ -15,8 +16,11 @@ namespace {
 
 constexpr unsigned kMissingMeansLost = 3;  // answers in a row
 constexpr size_t kFailoversKept = 200;     // that have ended
-constexpr uint64_t kReplyKeptMs = 24 * 3'600'000;
-constexpr auto kLookAtReplies = std::chrono::minutes(10);
+constexpr uint64_t kDayMs = 24 * 3'600'000;
+constexpr uint64_t kDeletedKeptMs = 30 * kDayMs;  // a node that is away for longer keeps its old copies
+constexpr auto kLookAtNotes = std::chrono::minutes(10);
+constexpr auto kDrainAgain = std::chrono::seconds(10);
+constexpr auto kFrozenForLong = std::chrono::seconds(10);
 constexpr uint64_t kHalfMadeMs = 60'000;  // after which whoever makes a region is taken for dead
 
 Copy copy_of(const RegionRecord& region) {
@@ -40,6 +44,7 @@ void Controller::lead(Clock::time_point asked, std::chrono::milliseconds leader_
         return;  // another leads too, or did just now
     parts_.views.refresh();
     parts_.observations.begin(parts_.clocks.now());
+    parts_.runner.forget_waits();
     parts_.leases.lead(asked, leader_ttl, parts_.clocks.now(), std::max(before, lease_ttl));
 }
 
@@ -48,11 +53,12 @@ void Controller::beat(const std::string& name) {
     const auto view = parts_.views.last();
     const auto node = view->nodes.find(name);
     if (node == view->nodes.end()) return;
-    std::vector<Copy> there, copies;  // that must be there, and those that get leases
+    std::vector<Copy> there;                // that must be there
+    std::vector<LeaseBook::Served> served;  // that get leases
     for (const auto& [key, region] : view->regions) {
         if (region.value.node != name || region.value.state == State::creating) continue;
         there.push_back(copy_of(region.value));
-        if (region.value.served()) copies.push_back(there.back());
+        if (region.value.served()) served.push_back({.copy = there.back(), .revision = region.revision});
     }
     for (const auto& [id, failover] : view->failovers) {  // and those that are read
         const auto region = view->regions.find(failover.value.region);
@@ -62,7 +68,7 @@ void Controller::beat(const std::string& name) {
                              .uid = region->second.value.uid,
                              .epoch = failover.value.source_epoch});
     }
-    const LeaseBook::Heartbeat heartbeat = parts_.leases.next_heartbeat(name, copies, now);
+    const LeaseBook::Heartbeat heartbeat = parts_.leases.next_heartbeat(name, served, now);
     try {
         HeartbeatReply reply = parts_.nodes.heartbeat(node->second.value, heartbeat);
         const auto heard = parts_.clocks.now();
@@ -116,31 +122,107 @@ void Controller::tidy() {
         }
     }
     end_half_made(*view);
+    renew_grants(*view);
+    drain(*view);
+    warn_of_frozen(*view);
     forget_ended_failovers();
-    forget_old_replies();
+    forget_old_notes();
     shorten_lease();
 }
 
-// A copy of an older epoch, when the new one is whole: nobody needs it any more.
+// Copies that nobody needs any more: of the attempts before the one that the region lives by, and of regions
+// that were deleted. A region that no record names is not touched: it may be somebody else's.
 void Controller::tidy_node(const View& view, const std::string& name) {
     const NodeSeen seen = parts_.observations.seen(name, parts_.clocks.now());
     if (!seen.serves()) return;
     for (const HeardRegion& copy : seen.last.regions) {
         const auto found = view.regions.find(copy.name);
-        if (found == view.regions.end()) continue;
-        const RegionRecord& region = found->second.value;
-        if (region.uid != copy.uid || region.state != State::ready || !region.failover.empty() ||
-            copy.epoch >= region.epoch)
+        if (found == view.regions.end() || found->second.value.uid != copy.uid) {
+            if (copy.lease != "unmanaged" && parts_.directory.get(kDeletedPrefix + copy.uid))
+                delete_copy(view, name, copy, "its region was deleted");
             continue;
-        parts_.nodes.delete_region(view.nodes.at(name).value, copy.name, copy.epoch);
-        parts_.say({.severity = "info",
-                    .kind = "stale_copy_deleted",
-                    .node = name,
-                    .region = copy.name,
-                    .tenant = region.tenant,
-                    .text = fmt::format("{} had a copy of {} of epoch {}, which is on {} with epoch {}", name,
-                                        copy.name, copy.epoch, region.node, region.epoch)});
+        }
+        const RegionRecord& region = found->second.value;
+        if (region.state == State::ready && region.failover.empty() && copy.epoch != region.epoch &&
+            copy.epoch <= region.last_epoch)
+            delete_copy(view, name, copy, "its region lives elsewhere by now");
     }
+}
+
+void Controller::delete_copy(const View& view, const std::string& name, const HeardRegion& copy,
+                             const char* why) {
+    const NodeRecord& node = view.nodes.at(name).value;
+    if (copy.state == "rebuilding") parts_.nodes.drop_rebuild(node, copy.name, copy.epoch);
+    parts_.nodes.delete_region(node, copy.name, copy.epoch);
+    const auto region = view.regions.find(copy.name);
+    const bool known = region != view.regions.end() && region->second.value.uid == copy.uid;
+    parts_.say(
+        {.severity = "info",
+         .kind = "stale_copy_deleted",
+         .node = name,
+         .region = copy.name,
+         .tenant = known ? region->second.value.tenant : "",
+         .text = fmt::format("{} had a copy of {} of epoch {}: {}", name, copy.name, copy.epoch, why)});
+}
+
+// They end after a time, and with the key that they were made with.
+void Controller::renew_grants(const View& view) {
+    const uint64_t now_ms = parts_.clocks.unix_ms();
+    for (const auto& [name, record] : view.regions) {
+        auto region = record;
+        const auto node = view.nodes.find(region.value.node);
+        if (region.value.state != State::ready || !region.value.failover.empty() ||
+            node == view.nodes.end() || now_ms < region.value.granted_ms + kDayMs ||
+            !parts_.observations.seen(region.value.node, parts_.clocks.now()).serves())
+            continue;
+        try {
+            grant_recovery(parts_.nodes, node->second.value, region.value, now_ms);
+            store(parts_.directory, kRegionPrefix, name, region);
+        } catch (const NodeError&) {  // the next time
+        }
+    }
+}
+
+// Those that were busy when it was asked for, and those whose move has failed.
+void Controller::drain(const View& view) {
+    const auto now = parts_.clocks.now();
+    std::erase_if(next_drain_, [&](const auto& next) { return now >= next.second; });
+    for (const auto& [name, region] : view.regions) {
+        const auto node = view.nodes.find(region.value.node);
+        if (node == view.nodes.end() || !node->second.value.draining || region.value.state != State::ready ||
+            !region.value.failover.empty() || next_drain_.contains(name) ||
+            place(view, parts_.observations, now, needed_bytes(region.value), {region.value.node}).empty())
+            continue;
+        next_drain_[name] = now + kDrainAgain;
+        parts_.runner.begin(region, {.kind = FailoverRecord::Kind::move,
+                                     .wanted_target = "",
+                                     .reason = region.value.node + " is drained"});
+    }
+}
+
+// Its node answers, and nobody is served: nothing that a failover would mend, and nothing to be silent about.
+void Controller::warn_of_frozen(const View& view) {
+    const auto now = parts_.clocks.now();
+    std::set<std::string> frozen;
+    for (const auto& [name, region] : view.regions) {
+        const NodeSeen home = parts_.observations.seen(region.value.node, now);
+        const HeardRegion* const copy = home.region(name);
+        if (!region.value.served() || !home.serves() || copy == nullptr ||
+            copy->epoch != region.value.epoch || copy->lease != "expired")
+            continue;
+        frozen.insert(name);
+        const auto since = frozen_since_.try_emplace(name, now).first->second;
+        if (now - since < kFrozenForLong || !said_frozen_.insert(name).second) continue;
+        parts_.say({.severity = "alarm",
+                    .kind = "region_frozen",
+                    .node = region.value.node,
+                    .region = name,
+                    .tenant = region.value.tenant,
+                    .text = fmt::format("{} answers, and the lease of {} there has been over for {} s",
+                                        region.value.node, name, kFrozenForLong.count())});
+    }
+    std::erase_if(frozen_since_, [&](const auto& region) { return !frozen.contains(region.first); });
+    std::erase_if(said_frozen_, [&](const std::string& name) { return !frozen.contains(name); });
 }
 
 void Controller::end_half_made(const View& view) {
@@ -163,10 +245,11 @@ void Controller::end_half_made(const View& view, Versioned<RegionRecord> region)
     if (node != view.nodes.end() && r.state == State::deleting)
         parts_.nodes.delete_region(node->second.value, r.name, r.epoch);
     if (node != view.nodes.end() && r.state == State::creating &&
-        finish_creation(parts_.nodes, node->second.value, r)) {
+        finish_creation(parts_.nodes, node->second.value, r, parts_.clocks.unix_ms())) {
         store(parts_.directory, kRegionPrefix, r.name, region);
         return;
     }
+    if (r.state == State::deleting) note_deletion(parts_.directory, r, parts_.clocks.unix_ms());
     parts_.directory.remove(kRegionPrefix + r.name, region.revision);
 }
 
@@ -181,13 +264,14 @@ void Controller::forget_ended_failovers() {
 }
 
 // Nobody repeats a request after a day.
-void Controller::forget_old_replies() {
+void Controller::forget_old_notes() {
     const auto now = parts_.clocks.now();
-    if (now < next_look_at_replies_) return;
-    next_look_at_replies_ = now + kLookAtReplies;
-    for (const Entry& entry : parts_.directory.list(kReplyPrefix))
-        if (entry.value.value("time_ms", uint64_t{0}) + kReplyKeptMs < parts_.clocks.unix_ms())
-            parts_.directory.remove(entry.key, entry.revision);
+    if (now < next_look_at_notes_) return;
+    next_look_at_notes_ = now + kLookAtNotes;
+    for (const auto& [prefix, kept_ms] : {std::pair(kReplyPrefix, kDayMs), {kDeletedPrefix, kDeletedKeptMs}})
+        for (const Entry& entry : parts_.directory.list(prefix))
+            if (entry.value.value("time_ms", uint64_t{0}) + kept_ms < parts_.clocks.unix_ms())
+                parts_.directory.remove(entry.key, entry.revision);
 }
 
 // The longer leases of an earlier configuration are surely over.

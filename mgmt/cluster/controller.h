@@ -3,6 +3,8 @@
 // have gone, and tidying up behind them. Without threads of its own, so that tests can be its clock.
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,11 +49,19 @@ class Controller {
     void end_half_made(const View& view);
     void end_half_made(const View& view, Versioned<RegionRecord> region);
     void forget_ended_failovers();
-    void forget_old_replies();
+    void renew_grants(const View& view);
+    void drain(const View& view);
+    void warn_of_frozen(const View& view);
+    void delete_copy(const View& view, const std::string& node, const HeardRegion& copy, const char* why);
+    void forget_old_notes();
     void shorten_lease();
 
     Parts parts_;
-    Clock::time_point next_look_at_replies_{};  // tidy()'s
+    // tidy()'s:
+    Clock::time_point next_look_at_notes_{};
+    std::map<std::string, Clock::time_point> next_drain_;    // by region: moves that fail are tried again
+    std::map<std::string, Clock::time_point> frozen_since_;  // by region
+    std::set<std::string> said_frozen_;
 };
 
 }  // namespace lagan::cluster

@@ -15,7 +15,10 @@ namespace {
 constexpr auto kLookEvery = 250ms;  // for events of other managers
 constexpr uint64_t kKept = 10'000;
 constexpr size_t kMostWaiting = 10'000;
-constexpr size_t kSentAtOnce = 500;
+constexpr size_t kSentAtOnce = 100;
+constexpr size_t kUnsent = 64 * 1024;  // bytes: then a listener is left in peace for a while
+constexpr int kStreamsOfOne = 8;
+constexpr auto kAskAgain = 2s;  // whether a listener's token is still good
 constexpr uint64_t kTidyEvery = 100;
 
 uint64_t unix_ms() {
@@ -62,11 +65,14 @@ void EventFeed::add(EventRecord event) {
     wake_.notify_all();
 }
 
-void EventFeed::listen(std::shared_ptr<http::EventStream> stream, uint64_t after,
-                       std::function<bool(const EventRecord&)> wanted) {
+bool EventFeed::listen(std::shared_ptr<http::EventStream> stream, uint64_t after, Audience audience) {
     const std::lock_guard lock(mutex_);
-    new_listeners_.push_back({.stream = std::move(stream), .after = after, .wanted = std::move(wanted)});
+    int& streams = streams_[audience.owner];
+    if (streams >= kStreamsOfOne) return false;
+    ++streams;
+    new_listeners_.push_back({.stream = std::move(stream), .after = after, .audience = std::move(audience)});
     wake_.notify_all();
+    return true;
 }
 
 std::vector<EventRecord> EventFeed::after(uint64_t number, size_t limit) const {
@@ -131,29 +137,49 @@ void EventFeed::forget_old() {
 void EventFeed::send_new() {
     if (listeners_.empty()) return;
     const uint64_t revision = directory_.revision();
-    const bool nothing_new = revision == seen_revision_;
+    const bool something_new = revision != seen_revision_;
     // One by one: whoever has been served stays so when the directory fails at the next.
     for (auto listener = listeners_.begin(); listener != listeners_.end();) {
-        const bool stays =
-            nothing_new && listener->after >= last_ ? !listener->stream->gone() : send_to(*listener);
-        listener = stays ? std::next(listener) : listeners_.erase(listener);
+        listener->behind |= something_new;
+        if (stays(*listener)) {
+            ++listener;
+            continue;
+        }
+        listener->stream->end();
+        const std::lock_guard lock(mutex_);
+        if (--streams_[listener->audience.owner] == 0) streams_.erase(listener->audience.owner);
+        listener = listeners_.erase(listener);
     }
     seen_revision_ = revision;
 }
 
+bool EventFeed::stays(Listener& listener) const {
+    if (listener.stream->gone()) return false;
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= listener.ask_again) {
+        if (!listener.audience.still_allowed()) return false;
+        listener.ask_again = now + kAskAgain;
+    }
+    return !listener.behind || send_to(listener);
+}
+
+// As much as the client takes without waiting for long.
 bool EventFeed::send_to(Listener& listener) const {
-    for (;;) {
+    while (listener.stream->waiting() < kUnsent) {
         const auto events = after(listener.after, kSentAtOnce);
         for (const EventRecord& event : events) {
             listener.after = event.number;
-            if (!listener.wanted(event)) continue;
+            const auto seen = listener.audience.seen(event);
+            if (!seen) continue;
             const std::string data =
-                public_json(event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+                public_json(*seen).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
             if (!listener.stream->send(http::format_event(std::to_string(event.number), event.kind, data)))
                 return false;
         }
-        if (events.size() < kSentAtOnce) return !listener.stream->gone();
+        listener.behind = events.size() == kSentAtOnce;
+        if (!listener.behind) return true;
     }
+    return true;
 }
 
 }  // namespace lagan::cluster

@@ -3,11 +3,14 @@
 // its own writes and reads, so that a directory that hangs holds up nobody.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -26,9 +29,14 @@ class EventFeed {
 
     // Any thread. Also a line in the log. Number and time are filled in.
     void add(EventRecord event);
-    // Sends those with a higher number than `after`, now and as they come, for which `wanted` is true.
-    void listen(std::shared_ptr<http::EventStream> stream, uint64_t after,
-                std::function<bool(const EventRecord&)> wanted);
+    struct Audience {
+        std::string owner;                                            // of all its streams together
+        std::function<std::optional<EventRecord>(EventRecord)> seen;  // as it may see it; nothing: not at all
+        std::function<bool()> still_allowed;                          // asked from time to time
+    };
+    // Sends those with a higher number than `after`, now and as they come, no faster than they are taken.
+    // False: this owner has as many streams as one may have.
+    bool listen(std::shared_ptr<http::EventStream> stream, uint64_t after, Audience audience);
     // At most `limit` with higher numbers, oldest first.
     std::vector<EventRecord> after(uint64_t number, size_t limit) const;
 
@@ -36,11 +44,14 @@ class EventFeed {
     struct Listener {
         std::shared_ptr<http::EventStream> stream;
         uint64_t after = 0;
-        std::function<bool(const EventRecord&)> wanted;
+        Audience audience;
+        std::chrono::steady_clock::time_point ask_again{};  // whether it is still allowed
+        bool behind = true;                                 // there may be more to send
     };
     void run();
     void write_waiting();
     void send_new();
+    bool stays(Listener& listener) const;
     bool send_to(Listener& listener) const;
     void forget_old();
 
@@ -49,6 +60,7 @@ class EventFeed {
     std::condition_variable wake_;
     std::deque<EventRecord> waiting_;      // under mutex_
     std::vector<Listener> new_listeners_;  // under mutex_
+    std::map<std::string, int> streams_;   // under mutex_; by owner
     bool end_ = false;                     // under mutex_
     std::vector<Listener> listeners_;      // the thread's
     uint64_t last_ = 0;                    // the thread's: the newest number that it knows of

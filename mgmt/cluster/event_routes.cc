@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -18,12 +19,14 @@ uint64_t number_of(const std::string& text, const char* what) {
     return number;
 }
 
-// A tenant sees what happens to its regions.
-std::function<bool(const EventRecord&)> wanted(const ApiCall& call) {
-    const bool all = !call.is_tenant();
-    return [all, tenant = call.caller.tenant](const EventRecord& event) {
-        return all || (!event.region.empty() && event.tenant == tenant);
-    };
+// A tenant sees what happens to its regions, and not on which machine or why.
+std::optional<EventRecord> seen_by(const TokenRecord& caller, EventRecord event) {
+    if (caller.role != TokenRole::tenant) return event;
+    if (event.region.empty() || event.tenant != caller.tenant) return std::nullopt;
+    event.node.clear();
+    event.text = event.kind;
+    std::replace(event.text.begin(), event.text.end(), '_', ' ');
+    return event;
 }
 
 http::Reply list_events(const ApiCall& call) {
@@ -35,21 +38,25 @@ http::Reply list_events(const ApiCall& call) {
         reply.content_type = "text/event-stream";
         reply.headers.emplace_back("Cache-Control", "no-store");
         reply.stream = std::make_shared<http::EventStream>();
-        call.parts.events.listen(reply.stream, after, wanted(call));
+        const TokenRecord& caller = call.caller;
+        if (!call.parts.events.listen(
+                reply.stream, after,
+                {.owner = caller.hash,
+                 .seen = [caller](EventRecord event) { return seen_by(caller, std::move(event)); },
+                 .still_allowed = [caller, &tokens = call.parts.tokens] { return tokens.is_there(caller); }}))
+            refuse(429, "this token has as many event streams as one may have: end one of them");
         return reply;
     }
     const Page page = page_of(call, kEventPrefix);
-    const auto wants = wanted(call);
     json events = json::array();
     std::string last_key = page.after.empty() ? event_key(after) : page.after;
     for (;;) {
         const auto entries = call.parts.directory.list(kEventPrefix, last_key, page.limit + 1);
         for (const Entry& entry : entries) {
-            const auto event = entry.value.get<EventRecord>();
-            if (wants(event)) {
+            if (const auto event = seen_by(call.caller, entry.value.get<EventRecord>())) {
                 if (events.size() == page.limit)
                     return page_reply("events", std::move(events), last_key, true);
-                events.push_back(public_json(event));
+                events.push_back(public_json(*event));
             }
             last_key = entry.key;
         }

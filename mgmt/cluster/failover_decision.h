@@ -17,24 +17,26 @@
 namespace lagan::cluster {
 
 struct FailoverPolicy {
-    // How long a dead source's return is waited for, as itself or as a rescue, before its region is rolled
-    // back to the baseline.
+    // Both are counted by each manager itself, from when it has seen that somebody is away: a new leader
+    // waits for the whole time again, and no clock of another machine counts. How long a dead source's return
+    // is waited for, as itself or as a rescue, before its region is rolled back to the baseline.
     std::chrono::milliseconds rescue_wait{500};
     // The same for a source, or a new home, that goes away when clients store at the new home already: these
-    // stores are lost too, then.
+    // stores are lost too, then. And for a source that answers, and refuses: it lives.
     std::chrono::milliseconds half_way_wait{30'000};
 };
 
 // What is true at this moment, or was a moment ago. What a step does not look at need not be there.
 struct FailoverFacts {
-    uint64_t now_ms = 0;                  // since 1970
     NodeSeen source;                      // the old home
+    Clock::duration source_gone_for{0};   // this manager has seen so: source_is_gone()
+    Clock::duration paused_for{0};        // the same: pauses()
     bool source_lost_it = false;          // it answers, several times, and does not have the copy
     bool lease_over = false;              // of the region's home, old or new
     std::vector<std::string> candidates;  // nodes that can take it, best first
     NodeSeen target;
     bool target_lost_it = false;           // it answers, and does not have the copy that it was given
-    std::optional<bool> probe;             // whether the source answers RDMA
+    std::optional<Probe> probe;            // whether the source answers RDMA
     std::optional<RebuildStatus> rebuild;  // at the target, of this failover's epoch
     bool rebuild_known = false;            // the target was asked and has answered
 };
@@ -51,6 +53,7 @@ enum class FailoverAction : uint8_t {
     note_switched,   // it was, by a manager that did not get further
     finish,          // the copy is whole
     note_end,        // it was finished, as before
+    begin_again,     // there is a better way now: `text`
     next_target,     // this one cannot, because of `text`
     give_up_source,  // the baseline alone from now on
     abandon_target,  // the new home is gone before it was complete: another one, without the stores made
@@ -64,6 +67,7 @@ const char* to_string(FailoverAction action);
 struct FailoverDecision {
     FailoverAction action = FailoverAction::wait;
     std::string text{};    // for people: what it waits for, or why
+    bool alarm = false;    // `text` is more than a moment's trouble
     std::string target{};  // choose_target
     FailoverRecord::Source source = FailoverRecord::Source::undecided;
 };
@@ -71,6 +75,16 @@ struct FailoverDecision {
 // `region`: nothing, if it was deleted.
 FailoverDecision decide(const FailoverRecord& failover, const std::optional<RegionRecord>& region,
                         const FailoverFacts& facts, const FailoverPolicy& policy);
+
+// As far as was heard: whatever becomes of this failover, the old home serves nobody any more.
+bool source_is_fenced(const FailoverRecord& failover, const FailoverFacts& facts);
+
+// Whether the source can be read by nobody at the moment; nothing: this moment tells nothing of it.
+std::optional<bool> source_is_gone(const FailoverRecord& failover, const FailoverFacts& facts);
+
+// Whether what was tried has failed, and is tried again after a while.
+bool pauses(const FailoverRecord& failover, const FailoverFacts& facts);
+inline constexpr std::chrono::milliseconds kPause{1000};
 
 // Whether deciding needs to know if the source answers RDMA.
 bool needs_probe(const FailoverRecord& failover, const NodeSeen& source);

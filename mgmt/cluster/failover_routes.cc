@@ -13,32 +13,42 @@ using Step = FailoverRecord::Step;
 
 namespace {
 
-json shown(const FailoverRecord& failover) {
+json shown(const ApiCall& call, const FailoverRecord& failover) {
     json body = failover;
-    body.erase("source_grant");
+    for (const char* internal : {"source_grant", "baseline_claimed"})
+        body.erase(internal);
+    body["rolls_back"] = failover.loses_stores();
     body["ended"] = failover.ended();
-    for (const char* key : {"target", "wanted_target", "lease_over_by", "problem"})
+    if (call.is_tenant()) {  // what is wrong with which machine is no tenant's business
+        body["reason"] = body["problem"] = body["cancelled_by"] = "";
+        body["progress"] = nullptr;
+    }
+    for (const char* key : {"tenant", "target", "wanted_target", "lease_over_by", "problem", "cancelled_by"})
         if (body[key] == "") body[key] = nullptr;
     return body;
 }
 
-bool visible(const ApiCall& call, const std::string& region) {
-    if (!call.is_tenant()) return true;
-    const auto found = load<RegionRecord>(call.parts.directory, kRegionPrefix, region);
-    return found && found->value.tenant == call.caller.tenant;
+// Of the tenant whose region it was: a region of the same name may be another's by now.
+bool visible(const ApiCall& call, const FailoverRecord& failover) {
+    return !call.is_tenant() || failover.tenant == call.caller.tenant;
+}
+
+Versioned<FailoverRecord> need(const ApiCall& call) {
+    auto failover = load<FailoverRecord>(call.parts.directory, kFailoverPrefix, call.name);
+    if (!failover || !visible(call, failover->value))
+        refuse(404, fmt::format("there is no failover \"{}\"", call.name));
+    return *failover;
 }
 
 http::Reply list_failovers(const ApiCall& call) {
     return list_page<FailoverRecord>(
         call, "failovers", kFailoverPrefix,
-        [&](const FailoverRecord& failover) { return visible(call, failover.region); }, shown);
+        [&](const FailoverRecord& failover) { return visible(call, failover); },
+        [&](const FailoverRecord& failover) { return shown(call, failover); });
 }
 
 http::Reply get_failover(const ApiCall& call) {
-    auto failover = load<FailoverRecord>(call.parts.directory, kFailoverPrefix, call.name);
-    if (!failover || !visible(call, failover->value.region))
-        refuse(404, fmt::format("there is no failover \"{}\"", call.name));
-    FailoverRecord& f = failover->value;
+    FailoverRecord f = need(call).value;
     // How far the target is, it says itself.
     if (!f.ended() && f.step >= Step::fencing) {
         try {
@@ -48,7 +58,24 @@ http::Reply get_failover(const ApiCall& call) {
         } catch (const NodeError&) {
         }
     }
-    return {.body = shown(f)};
+    return {.body = shown(call, f)};
+}
+
+// The leader goes back to the source, if that serves and was not fenced yet.
+http::Reply cancel_failover(const ApiCall& call) {
+    auto failover = need(call);
+    FailoverRecord& f = failover.value;
+    if (f.ended() || f.step >= Step::switched)
+        refuse(409, fmt::format("it is {}: there is no way back", to_string(f.step)));
+    if (f.kind == Kind::failure)
+        refuse(
+            409,
+            "a failure cannot be cancelled: it ends by itself when the region's home serves again; a region "
+            "that is lost for good is given up by DELETE /v1/regions/NAME?force=true");
+    f.cancelled_by = call.caller.name;
+    if (!store(call.parts.directory, kFailoverPrefix, f.id, failover))
+        refuse(409, "it has gone on at the same moment: look at it, and send the request again");
+    return {.status = 202, .body = shown(call, f)};
 }
 
 http::Reply begin(const ApiCall& call, Kind kind, const std::string& name, const std::string& target,
@@ -66,7 +93,7 @@ http::Reply begin(const ApiCall& call, Kind kind, const std::string& name, const
                            name, to_string(region->value.state)));
     const auto failover = load<FailoverRecord>(call.parts.directory, kFailoverPrefix, id);
     if (!failover) refuse(503, "the failover has been superseded at once: look at the region");
-    return {.status = 202, .body = shown(failover->value)};
+    return {.status = 202, .body = shown(call, failover->value)};
 }
 
 // A drill: the region's home is given up, though nothing is wrong with it.
@@ -82,10 +109,11 @@ http::Reply start_move(const ApiCall& call) {
                  fields.text("reason", "asked for by " + call.caller.name));
 }
 
-constexpr std::array<ApiRoute, 4> kRoutes{{
+constexpr std::array<ApiRoute, 5> kRoutes{{
     {"GET", "/v1/failovers", Access::read, list_failovers},
     {"POST", "/v1/failovers", Access::operate, start_failover, true},
     {"GET", "/v1/failovers/{}", Access::read, get_failover},
+    {"DELETE", "/v1/failovers/{}", Access::operate, cancel_failover},
     {"POST", "/v1/moves", Access::operate, start_move, true},
 }};
 

@@ -3,9 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <random>
 
-#include "mgmt/cluster/placement.h"
+#include "mgmt/cluster/failover_work.h"
 #include "mgmt/cluster/region_creation.h"
 
 namespace lagan::cluster {
@@ -20,8 +21,6 @@ namespace {
 
 constexpr int kMostSteps = 32;  // without a wait: more is a mistake of ours
 
-constexpr uint64_t kTryAllAgainMs = 1000;
-constexpr unsigned kMissingMeansLost = 3;  // answers in a row
 constexpr size_t kMostTimes = 64;
 constexpr unsigned kServiceUnavailable = 503;
 
@@ -30,17 +29,11 @@ std::string new_id(uint64_t now_ms) {
     return fmt::format("{:012x}-{:08x}", now_ms, static_cast<uint32_t>(random()));
 }
 
+bool was_tried(const FailoverRecord& f, const std::string& target) {
+    return std::find(f.tried.begin(), f.tried.end(), target) != f.tried.end();
+}
+
 }  // namespace
-
-// One failover, as the directory has it now.
-struct FailoverRunner::Work {
-    Versioned<FailoverRecord> failover;
-    std::optional<Versioned<RegionRecord>> region;
-
-    FailoverRecord& f() { return failover.value; }
-    const FailoverRecord& f() const { return failover.value; }
-    RegionRecord& r() { return region->value; }
-};
 
 std::string FailoverRunner::begin(Versioned<RegionRecord> region, const FailoverRequest& request) {
     RegionRecord& r = region.value;
@@ -50,6 +43,7 @@ std::string FailoverRunner::begin(Versioned<RegionRecord> region, const Failover
     const uint64_t now_ms = clocks_.unix_ms();
     f = {.id = new_id(now_ms),
          .region = r.name,
+         .tenant = r.tenant,
          .kind = request.kind,
          .source = r.node,
          .source_epoch = r.epoch,
@@ -66,7 +60,6 @@ std::string FailoverRunner::begin(Versioned<RegionRecord> region, const Failover
         store(directory_, kFailoverPrefix, f.id, failover);
         return "";
     }
-    leases_.withdraw({.region = r.name, .uid = r.uid, .epoch = r.epoch});
     say_({.severity = f.kind == Kind::failure ? "alarm" : "info",
           .kind = "failover_started",
           .node = f.source,
@@ -103,80 +96,10 @@ NodeRecord FailoverRunner::node(const std::string& name) {
     return record->value;
 }
 
-// The copy that may have a lease: before the switch the old one, after it the new one.
-Copy FailoverRunner::home_copy(const Work& work) const {
-    const RegionRecord& r = work.region->value;
-    return {.region = r.name, .uid = r.uid, .epoch = r.epoch};
-}
-
-// ---- What is true ----
-
-FailoverFacts FailoverRunner::facts(const Work& work) {
-    const auto now = clocks_.now();
-    const FailoverRecord& f = work.f();
-    FailoverFacts facts{.now_ms = clocks_.unix_ms(),
-                        .source = observations_.seen(f.source, now),
-                        .target = observations_.seen(f.target, now)};
-    if (!work.region || work.region->value.failover != f.id) return facts;
-    // On record: whoever leads stops its own leases before it looks whether all are over.
-    const Copy home = home_copy(work);
-    if (!work.region->value.served()) leases_.withdraw(home);
-    facts.target_lost_it = f.step == Step::switched && facts.target.serves() &&
-                           observations_.times_missing(f.target, home) >= kMissingMeansLost;
-    if (f.step == Step::detected) facts.candidates = candidates(work);
-    try {
-        if (needs_probe(f, facts.source) && facts.target.serves())
-            facts.probe = nodes_.probe(node(f.target), node(f.source), f.source_grant);
-        if (f.step >= Step::fencing) {
-            facts.rebuild = nodes_.rebuild(node(f.target), f.region);
-            facts.rebuild_known = true;
-            if (facts.rebuild && facts.rebuild->epoch != f.epoch) facts.rebuild.reset();
-        }
-    } catch (const NodeError&) {  // not known, then
-    }
-    // A probe takes its time: all of this is as it is now.
-    facts.now_ms = clocks_.unix_ms();
-    facts.source = observations_.seen(f.source, clocks_.now());
-    facts.source_lost_it = lost_by_source(work);
-    facts.lease_over = leases_.surely_over(home, clocks_.now());
-    return facts;
-}
-
-bool FailoverRunner::lost_by_source(const Work& work) const {
-    const FailoverRecord& f = work.f();
-    const Copy copy{.region = f.region, .uid = work.region->value.uid, .epoch = f.source_epoch};
-    return observations_.times_missing(f.source, copy) >= kMissingMeansLost;
-}
-
-std::vector<std::string> FailoverRunner::candidates(const Work& work) const {
-    const FailoverRecord& f = work.f();
-    View view;
-    for (const Entry& entry : directory_.list(kNodePrefix))
-        view.nodes[entry.key.substr(std::string_view(kNodePrefix).size())] = {
-            .value = entry.value.get<NodeRecord>()};
-    view.regions[f.region] = *work.region;
-    for (const Entry& entry : directory_.list(kFailoverPrefix)) {
-        const auto other = entry.value.get<FailoverRecord>();
-        if (!other.ended() && other.id != f.id) view.failovers[other.id] = {.value = other};
-    }
-    const uint64_t now_ms = clocks_.unix_ms();
-    const bool all_again = !f.tried.empty() && now_ms > f.times.back().second + kTryAllAgainMs;
-    std::set<std::string> except;
-    if (!all_again) except.insert(f.tried.begin(), f.tried.end());
-    // Where the copy is, or may be, that will be read; where it was certainly lost, it can be made anew.
-    if (!lost_by_source(work)) except.insert(f.source);
-    auto names = place(view, observations_, clocks_.now(), needed_bytes(work.region->value), except);
-    if (!f.wanted_target.empty())
-        std::erase_if(names, [&](const std::string& name) { return name != f.wanted_target; });
-    return names;
-}
-
-// ---- What is done ----
-
 bool FailoverRunner::carry_out(Work& work, const FailoverDecision& decision, const FailoverFacts& facts) {
     switch (decision.action) {
         case Action::wait:
-            return note_problem(work, decision.text);
+            return wait(work, decision);
         case Action::claim:
             return claim(work);
         case Action::reclaim:
@@ -184,11 +107,9 @@ bool FailoverRunner::carry_out(Work& work, const FailoverDecision& decision, con
         case Action::choose_target:
             return choose_target(work, decision.target);
         case Action::decide_source:
-            work.f().source_kind = decision.source;
-            if (decision.source == Source::none) work.f().rolls_back = true;
-            return to_step(work, Step::fencing);
+            return decide_source(work, decision.source, facts.source);
         case Action::order:
-            return order(work);
+            return order(work, facts.target);
         case Action::lease_is_over:
             work.f().lease_over_by = decision.text;
             return to_step(work, Step::rebuilding);
@@ -199,7 +120,9 @@ bool FailoverRunner::carry_out(Work& work, const FailoverDecision& decision, con
         case Action::finish:
             return finish(work, facts.rebuild);
         case Action::note_end:
-            return end(work, work.f().rolls_back ? Step::rolled_back : Step::done, "");
+            return end(work, work.f().loses_stores() ? Step::rolled_back : Step::done, "");
+        case Action::begin_again:
+            return begin_again(work, decision.text);
         case Action::next_target:
             return next_target(work, decision.text);
         case Action::give_up_source:
@@ -207,7 +130,7 @@ bool FailoverRunner::carry_out(Work& work, const FailoverDecision& decision, con
         case Action::abandon_target:
             return abandon_target(work, decision.text);
         case Action::cancel:
-            return back_to_source(work, Step::cancelled, "the source serves again");
+            return back_to_source(work, Step::cancelled, decision.text);
         case Action::supersede:
             return end(work, Step::superseded, decision.text);
         case Action::fail:
@@ -229,11 +152,24 @@ bool FailoverRunner::end(Work& work, Step step, const std::string& why) {
     if (!to_step(work, step)) return false;
     if (!why.empty()) note_problem(work, why);
     const FailoverRecord& f = work.f();
+    {
+        const std::lock_guard lock(mutex_);
+        timers_.erase(f.id);
+    }
     const bool lost = step == Step::rolled_back;
     say(work, lost ? "alarm" : "info", "failover_ended",
         fmt::format("{} {} of {} has ended: {}{}{}", to_string(f.kind), f.id, f.region, to_string(step),
                     why.empty() ? "" : ": ", why));
     return false;
+}
+
+bool FailoverRunner::wait(Work& work, const FailoverDecision& decision) {
+    if (decision.alarm) {
+        const std::unique_lock lock(mutex_);
+        if (std::exchange(timers_[work.f().id].alarmed, decision.text) != decision.text)
+            say(work, "alarm", "failover_stuck", fmt::format("{}: {}", work.f().region, decision.text));
+    }
+    return note_problem(work, decision.text);
 }
 
 bool FailoverRunner::note_problem(Work& work, const std::string& text) {
@@ -248,7 +184,7 @@ void FailoverRunner::say(const Work& work, const char* severity, const char* kin
           .kind = kind,
           .node = work.f().target.empty() ? work.f().source : work.f().target,
           .region = work.f().region,
-          .tenant = work.region ? work.region->value.tenant : "",
+          .tenant = work.f().tenant,
           .text = text});
 }
 
@@ -274,14 +210,31 @@ bool FailoverRunner::choose_target(Work& work, const std::string& target) {
     return to_step(work, Step::target_chosen);
 }
 
-bool FailoverRunner::order(Work& work) {
+bool FailoverRunner::decide_source(Work& work, Source source, const NodeSeen& seen) {
+    FailoverRecord& f = work.f();
+    f.source_kind = source;
+    if (source == Source::none) f.baseline_claimed = true;
+    if (source != Source::none && seen.up()) {
+        try {  // the one on record may be old, or of another key
+            f.source_grant = nodes_.grant(node(f.source), f.region, "recover", kRecoverGrantSeconds).grant;
+        } catch (const NodeError&) {
+        }
+    }
+    return to_step(work, Step::fencing);
+}
+
+// An older copy of the region, of an earlier failover or attempt, is in the way.
+void FailoverRunner::make_way(const FailoverRecord& f, const NodeRecord& target, const NodeSeen& seen) {
+    const HeardRegion* const old = seen.region(f.region);
+    if (old == nullptr || old->epoch >= f.epoch) return;
+    nodes_.drop_rebuild(target, f.region, old->epoch);
+    nodes_.delete_region(target, f.region, old->epoch);
+}
+
+bool FailoverRunner::order(Work& work, const NodeSeen& seen) {
     const FailoverRecord& f = work.f();
     const RegionRecord& r = work.r();
     const NodeRecord target = node(f.target);
-    // An older copy of the region, of an earlier failover.
-    const NodeSeen seen = observations_.seen(f.target, clocks_.now());
-    if (const HeardRegion* const old = seen.region(f.region); old != nullptr && old->epoch < f.epoch)
-        nodes_.delete_region(target, f.region, old->epoch);
     RebuildOrder order{.region = r.name,
                        .uid = r.uid,
                        .epoch = f.epoch,
@@ -290,28 +243,34 @@ bool FailoverRunner::order(Work& work) {
                        .overcommit = r.overcommit,
                        .source = std::nullopt};
     if (f.source_kind != Source::none) {
-        const NodeRecord source = node(f.source);
-        order.source = {
-            .address = source.address, .port = source.port, .grant = f.source_grant, .epoch = f.source_epoch};
+        const auto source = load<NodeRecord>(directory_, kNodePrefix, f.source);
+        if (!source) return give_up_source(work, fmt::format("node {} was removed", f.source));
+        order.source = {.address = source->value.address,
+                        .port = source->value.port,
+                        .grant = f.source_grant,
+                        .epoch = f.source_epoch};
     }
     try {
+        make_way(f, target, seen);
         nodes_.order_rebuild(target, order);
     } catch (const NodeError& error) {
-        if (error.status == 0 || error.status == kServiceUnavailable) throw;
+        // After the switch there is no other target: clients have stored at this one.
+        if (error.status == 0 || error.status == kServiceUnavailable || f.step == Step::switched) throw;
         return next_target(work, error.what());
     }
-    return true;
+    const std::lock_guard lock(mutex_);
+    timers_[f.id].paused.reset();
+    return false;  // it takes a moment
 }
 
 bool FailoverRunner::switch_home(Work& work, const RebuildStatus& rebuild) {
     const FailoverRecord& f = work.f();
     RegionRecord& r = work.r();
-    const IssuedGrant grant = nodes_.grant(node(f.target), f.region, "recover", kRecoverGrantSeconds);
+    grant_recovery(nodes_, node(f.target), r, clocks_.unix_ms());
     r.node = f.target;
     r.epoch = f.epoch;
-    r.recover_grant = grant.grant;
     r.state = State::rebuilding;
-    if (f.rolls_back)
+    if (f.loses_stores())
         r.rolled_back = {
             .epoch = f.epoch,
             .cut_number = rebuild.cut_number,
@@ -321,29 +280,36 @@ bool FailoverRunner::switch_home(Work& work, const RebuildStatus& rebuild) {
                           ? fmt::format("{}; nothing of the copy on {} could be read", f.reason, f.source)
                           : fmt::format("{}; the stores made during an earlier attempt are lost", f.reason)};
     if (!store(directory_, kRegionPrefix, r.name, *work.region)) return false;
-    say(work, f.rolls_back ? "alarm" : "warning", "region_moved",
-        f.rolls_back ? fmt::format("{} is on {} now, rolled back: {}", r.name, r.node, r.rolled_back->reason)
-                     : fmt::format("{} is on {} now, epoch {}", r.name, r.node, r.epoch));
+    say(work, f.loses_stores() ? "alarm" : "warning", "region_moved",
+        f.loses_stores()
+            ? fmt::format("{} is on {} now, rolled back: {}", r.name, r.node, r.rolled_back->reason)
+            : fmt::format("{} is on {} now, epoch {}", r.name, r.node, r.epoch));
     return to_step(work, Step::switched);
 }
 
 bool FailoverRunner::finish(Work& work, const std::optional<RebuildStatus>& rebuild) {
     RegionRecord& r = work.r();
-    const bool rolled_back = work.f().rolls_back;
-    if (rebuild && rolled_back && r.rolled_back && r.rolled_back->epoch == r.epoch) {
+    const bool rolled_back = work.f().loses_stores();
+    if (rebuild && rebuild->cut_number != 0 && rolled_back && r.rolled_back &&
+        r.rolled_back->epoch == r.epoch) {
         r.rolled_back->cut_number = rebuild->cut_number;
         r.rolled_back->cut_time_us = rebuild->cut_time_us;
     }
     r.state = State::ready;
     r.failover.clear();
     if (!store(directory_, kRegionPrefix, r.name, *work.region)) return false;
-    if (rebuild) work.f().progress = rebuild->progress;
+    if (rebuild && !rebuild->progress.is_null()) work.f().progress = rebuild->progress;
     return end(work, rolled_back ? Step::rolled_back : Step::done, "");
 }
 
 bool FailoverRunner::next_target(Work& work, const std::string& why) {
-    work.f().tried.push_back(work.f().target);
-    return begin_again(work, why);
+    const FailoverRecord& f = work.f();
+    if (f.source_kind == Source::none && !was_tried(f, f.target))
+        say(work, "alarm", "failover_stuck",
+            fmt::format("{} cannot be rebuilt on {}: {}. If {} and its memory are lost for good, DELETE "
+                        "/v1/regions/{}?force=true gives the region up",
+                        f.region, f.target, why, f.source, f.region));
+    return begin_again(work, why, true);
 }
 
 bool FailoverRunner::give_up_source(Work& work, const std::string& why) {
@@ -354,35 +320,44 @@ bool FailoverRunner::give_up_source(Work& work, const std::string& why) {
 }
 
 bool FailoverRunner::abandon_target(Work& work, const std::string& why) {
-    FailoverRecord& f = work.f();
+    const FailoverRecord& f = work.f();
     say(work, "alarm", "target_lost",
         fmt::format("{} is given up as the new home of {}: {}", f.target, f.region, why));
-    f.tried.push_back(f.target);
-    return begin_again(work, why);
+    return begin_again(work, why, true);
 }
 
 // Another attempt, with an epoch of its own. After the switch the target is the region's home, whose lease
 // must be over first; what clients have stored there is lost.
-bool FailoverRunner::begin_again(Work& work, const std::string& why) {
+bool FailoverRunner::begin_again(Work& work, const std::string& why, bool target_cannot) {
     FailoverRecord& f = work.f();
     const std::string target = f.target;
+    const bool news = !was_tried(f, target);  // else it is told each second
     if (f.step == Step::switched) {
         work.r().state = State::failing_over;
         if (!store(directory_, kRegionPrefix, work.r().name, *work.region)) return false;
-        leases_.withdraw(home_copy(work));
+        leases_.withdraw(home_copy(work), work.region->revision);
         f.rolls_back = true;
     }
+    if (target_cannot && news) f.tried.push_back(target);
     f.target.clear();
     f.source_kind = Source::undecided;
     if (!to_step(work, Step::detected)) return false;
     note_problem(work, fmt::format("{}: {}", target, why));
-    say(work, "warning", "failover_begins_again",
-        fmt::format("{} of {} begins again: {}: {}", to_string(f.kind), f.region, target, why));
-    try {  // what it may have begun takes its memory; an order that arrives late has an old epoch
+    if (news)
+        say(work, "warning", "failover_begins_again",
+            fmt::format("{} of {} begins again: {}: {}", to_string(f.kind), f.region, target, why));
+    drop(f, target);
+    return true;
+}
+
+// What it may have begun takes its memory; an order that arrives late has an old epoch. Nobody waits for one
+// that is silent: what it has is tidied up when it is back.
+void FailoverRunner::drop(const FailoverRecord& f, const std::string& target) {
+    if (!observations_.seen(target, clocks_.now()).up()) return;
+    try {
         nodes_.drop_rebuild(node(target), f.region, f.epoch);
     } catch (const NodeError&) {
     }
-    return true;
 }
 
 bool FailoverRunner::back_to_source(Work& work, Step end_step, const std::string& why) {
@@ -392,14 +367,13 @@ bool FailoverRunner::back_to_source(Work& work, Step end_step, const std::string
         work.r().state = State::ready;
         if (!store(directory_, kRegionPrefix, work.r().name, *work.region)) return false;
     }
-    leases_.allow(home_copy(work));
+    if (f.baseline_claimed)
+        say(work, "alarm", "checkpoints_refused",
+            fmt::format("{} serves again, and its baseline is claimed by an attempt that was given up: no "
+                        "checkpoint succeeds before it is moved (POST /v1/moves)",
+                        f.region));
     // Only behind the record: the manager that lost that race drops nothing.
-    if (!f.target.empty() && f.step >= Step::fencing) {
-        try {
-            nodes_.drop_rebuild(node(f.target), f.region, f.epoch);
-        } catch (const NodeError&) {
-        }
-    }
+    if (!f.target.empty() && f.step >= Step::fencing) drop(f, f.target);
     return end(work, end_step, why);
 }
 

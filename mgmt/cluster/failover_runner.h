@@ -4,6 +4,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <mutex>
 #include <string>
 
 #include "mgmt/cluster/directory.h"
@@ -49,27 +51,35 @@ class FailoverRunner {
     // in the process that leads. Throws DirectoryError; what nodes say no to is dealt with.
     void advance(const std::string& id);
 
+    // Waits are counted anew: a leadership begins, and nobody has looked before.
+    void forget_waits();
+
   private:
     struct Work;
     bool step(const std::string& id);  // whether there may be another
     FailoverFacts facts(const Work& work);
     bool lost_by_source(const Work& work) const;
-    std::vector<std::string> candidates(const Work& work) const;
+    std::vector<std::string> candidates(const Work& work, const FailoverFacts& facts) const;
+    void count_waits(const FailoverRecord& f, FailoverFacts& facts);
     bool carry_out(Work& work, const FailoverDecision& decision, const FailoverFacts& facts);
 
     bool claim(Work& work);
     bool reclaim(Work& work);
     bool choose_target(Work& work, const std::string& target);
-    bool order(Work& work);
+    bool decide_source(Work& work, FailoverRecord::Source source, const NodeSeen& seen);
+    void make_way(const FailoverRecord& f, const NodeRecord& target, const NodeSeen& seen);
+    bool order(Work& work, const NodeSeen& seen);
     bool switch_home(Work& work, const RebuildStatus& rebuild);
     bool finish(Work& work, const std::optional<RebuildStatus>& rebuild);
     bool next_target(Work& work, const std::string& why);
     bool give_up_source(Work& work, const std::string& why);
     bool abandon_target(Work& work, const std::string& why);
-    bool begin_again(Work& work, const std::string& why);
+    bool begin_again(Work& work, const std::string& why, bool target_cannot = false);
+    void drop(const FailoverRecord& f, const std::string& target);
     bool back_to_source(Work& work, FailoverRecord::Step end, const std::string& why);
     bool to_step(Work& work, FailoverRecord::Step step);
     bool end(Work& work, FailoverRecord::Step step, const std::string& why);
+    bool wait(Work& work, const FailoverDecision& decision);
     bool note_problem(Work& work, const std::string& text);
     void say(const Work& work, const char* severity, const char* kind, const std::string& text);
 
@@ -83,6 +93,14 @@ class FailoverRunner {
     const FailoverPolicy policy_;
     const Clocks clocks_;
     const Say say_;
+
+    // What this process has seen without a break.
+    struct Timers {
+        std::optional<Clock::time_point> source_gone, paused;  // since
+        std::string alarmed;                                   // said last
+    };
+    std::mutex mutex_;
+    std::map<std::string, Timers> timers_;  // under mutex_; by failover
 };
 
 }  // namespace lagan::cluster

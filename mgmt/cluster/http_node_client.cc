@@ -86,7 +86,11 @@ HeartbeatReply HttpNodeClient::heartbeat(const NodeRecord& node, const LeaseBook
     if (status != 200)
         throw NodeError(status,
                         fmt::format("node {}: heartbeat: {} {}", node.name, status, detail_of(answer)));
-    return understood(node, [&body = answer] {
+    return understood(node, [&, &body = answer] {
+        // Another one's regions and clock are not this one's.
+        if (const json& name = body.at("node"); name != node.name)
+            throw NodeError(0, fmt::format("node {}: {} is called {}: correct it with PATCH /v1/nodes/{}",
+                                           node.name, node.api, name.dump(), node.name));
         HeartbeatReply reply{.instance = body.at("instance"),
                              .now_ms = body.at("now_ms"),
                              .mode = body.at("mode"),
@@ -186,11 +190,14 @@ void HttpNodeClient::drop_rebuild(const NodeRecord& target, const std::string& r
     }
 }
 
-bool HttpNodeClient::probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) {
+Probe HttpNodeClient::probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) {
     const json answer =
         need(by, "POST", "/v1/probes", {{"address", source.address}, {"port", source.port}, {"grant", grant}},
              options_.timeout);
-    return understood(by, [&] { return answer.at("reachable").get<bool>(); });
+    return understood(by, [&] {
+        if (answer.at("reachable").get<bool>()) return Probe::answers;
+        return answer.value("refused", false) ? Probe::refuses : Probe::silent;
+    });
 }
 
 std::pair<unsigned, json> HttpNodeClient::call(const NodeRecord& node, const std::string& method,

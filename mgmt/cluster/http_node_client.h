@@ -29,7 +29,7 @@ class HttpNodeClient final : public NodeClient {
     void order_rebuild(const NodeRecord& target, const RebuildOrder& order) override;
     std::optional<RebuildStatus> rebuild(const NodeRecord& target, const std::string& region) override;
     void drop_rebuild(const NodeRecord& target, const std::string& region, uint64_t epoch) override;
-    bool probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) override;
+    Probe probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) override;
     std::pair<unsigned, nlohmann::json> call(const NodeRecord& node, const std::string& method,
                                              const std::string& target, const nlohmann::json& body) override;
 

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mgmt/cluster/lease_book.h"
 
+#include <time.h>
+
 #include <algorithm>
 
 namespace lagan::cluster {
 
 using namespace std::chrono_literals;
+
+Clock::time_point Clock::now() noexcept {
+    timespec now{};
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return time_point(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
+}
 
 namespace {
 
@@ -29,6 +37,7 @@ void LeaseBook::lead(Clock::time_point asked, std::chrono::milliseconds leader_t
         withdrawn_.clear();  // others have ended failovers meanwhile; what is on record is withdrawn again
     }
     leader_until_ = asked + leader_ttl;
+    std::erase_if(until_, [&](const auto& lease) { return lease.second <= now; });
 }
 
 void LeaseBook::follow() {
@@ -60,15 +69,17 @@ void LeaseBook::forget(const std::string& node) {
 // The base was heard before `now`, while we lead at `now`: whatever happens to this thread before the
 // heartbeat leaves, no lease in it outlives our leadership by more than the ttl, which the next leader waits
 // for.
-LeaseBook::Heartbeat LeaseBook::next_heartbeat(const std::string& node, const std::vector<Copy>& copies,
+LeaseBook::Heartbeat LeaseBook::next_heartbeat(const std::string& node, const std::vector<Served>& served,
                                                Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     const auto base = bases_.find(node);
     if (base == bases_.end() || !leads_locked(now) || now < led_since_ || base->second.heard > now) return {};
     Heartbeat heartbeat{
         .instance = base->second.instance, .base_ms = base->second.node_ms, .ttl = ttl_, .copies = {}};
-    for (const Copy& copy : copies) {
-        if (withdrawn_.contains(copy)) continue;
+    for (const auto& [copy, revision] : served) {
+        const auto withdrawn = withdrawn_.find(copy);
+        if (withdrawn != withdrawn_.end() && withdrawn->second >= revision) continue;
+        if (withdrawn != withdrawn_.end()) withdrawn_.erase(withdrawn);
         Clock::time_point& until = until_[copy];
         until = std::max(until, base->second.heard + with_drift(ttl_));
         heartbeat.copies.push_back(copy);
@@ -76,14 +87,10 @@ LeaseBook::Heartbeat LeaseBook::next_heartbeat(const std::string& node, const st
     return heartbeat;
 }
 
-void LeaseBook::withdraw(const Copy& copy) {
+void LeaseBook::withdraw(const Copy& copy, uint64_t revision) {
     const std::lock_guard lock(mutex_);
-    withdrawn_.insert(copy);
-}
-
-void LeaseBook::allow(const Copy& copy) {
-    const std::lock_guard lock(mutex_);
-    withdrawn_.erase(copy);
+    uint64_t& by = withdrawn_[copy];
+    by = std::max(by, revision);
 }
 
 bool LeaseBook::surely_over(const Copy& copy, Clock::time_point now) const {

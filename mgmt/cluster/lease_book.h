@@ -11,14 +11,22 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace lagan::cluster {
 
-using Clock = std::chrono::steady_clock;
+// Goes on while the machine is suspended: leases and leaderships do. (A virtual machine that is stopped from
+// outside does not notice, and is outside of what can be promised.)
+struct Clock {
+    using duration = std::chrono::nanoseconds;
+    using rep = duration::rep;
+    using period = duration::period;
+    using time_point = std::chrono::time_point<Clock>;
+    static constexpr bool is_steady = true;
+    static time_point now() noexcept;
+};
 
 // One copy of a region: the epoch tells it from every other one.
 struct Copy {
@@ -58,16 +66,22 @@ class LeaseBook {
         std::chrono::milliseconds ttl{0};
         std::vector<Copy> copies;  // whose leases it renews; all noted as maybe valid
     };
-    // To be sent to the node, now or at any later time, with leases for those of `copies` that may have one.
-    // `now`: from before the copies were read; of before this leadership, they get none.
-    Heartbeat next_heartbeat(const std::string& node, const std::vector<Copy>& copies, Clock::time_point now);
+    // A copy that may have a lease, as its region's record of this revision says.
+    struct Served {
+        Copy copy;
+        uint64_t revision = 0;
+    };
+    // To be sent to the node, now or at any later time, with leases for those of `served` that were not
+    // withdrawn by a record as new. `now`: from before these were read; of before this leadership, they get
+    // none.
+    Heartbeat next_heartbeat(const std::string& node, const std::vector<Served>& served,
+                             Clock::time_point now);
 
     // ---- Failovers ----
 
-    // No more leases for this copy. Call when its failover is on record.
-    void withdraw(const Copy& copy);
-    // It may have leases again: its failover was given up.
-    void allow(const Copy& copy);
+    // No more leases for this copy, as its region's record of this revision says; until a newer one serves
+    // it.
+    void withdraw(const Copy& copy, uint64_t revision);
     // Whether no node can hold a valid lease for this copy, by whichever manager, now or later. Only what was
     // withdrawn before.
     bool surely_over(const Copy& copy, Clock::time_point now) const;
@@ -88,7 +102,7 @@ class LeaseBook {
     Clock::time_point predecessors_until_{};   // leases of earlier leaders may be valid until then
     std::map<std::string, Base> bases_;        // by node
     std::map<Copy, Clock::time_point> until_;  // may be valid until then
-    std::set<Copy> withdrawn_;
+    std::map<Copy, uint64_t> withdrawn_;       // by the record of this revision
 };
 
 }  // namespace lagan::cluster

@@ -23,7 +23,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr unsigned kApiThreads = 8;
+constexpr unsigned kApiThreads = 4;   // for what the directory answers
+constexpr unsigned kNodeThreads = 8;  // for what a node is asked for, which may be silent
 constexpr unsigned kFailoverThreads = 16;
 constexpr auto kWorkEvery = 50ms;
 constexpr auto kTidyEvery = 1s;
@@ -32,6 +33,15 @@ uint64_t unix_ms() {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
                                      std::chrono::system_clock::now().time_since_epoch())
                                      .count());
+}
+
+bool asks_nodes(const http::Request& request) {
+    const std::string_view path = std::string_view(request.target).substr(0, request.target.find('?'));
+    const bool ends = path.ends_with("/home") || path.ends_with("/grants") || path.ends_with("/checkpoint") ||
+                      path.ends_with("/checkpoints");
+    return ends ||
+           (request.method != "GET" && (path.starts_with("/v1/regions") || path.starts_with("/v1/nodes"))) ||
+           (request.method == "GET" && path.starts_with("/v1/failovers/"));
 }
 
 std::string candidate_of(const std::string& name) {
@@ -126,7 +136,8 @@ Manager::Impl::Impl(const ManagerOptions& with)
                          .tls = listen.tls.certificate.empty() ? nullptr : http::server_tls(listen.tls)});
     server = std::make_unique<http::Server>(
         where,
-        http::Handlers{.lanes = {{.threads = kApiThreads}},
+        http::Handlers{.lanes = {{.threads = kApiThreads}, {.threads = kNodeThreads, .what = "nodes"}},
+                       .lane_of = [](const http::Request& request) { return asks_nodes(request) ? 1 : 0; },
                        .handle = [this](const http::Request& request) { return api.handle(request); }});
     threads.emplace_back([this] { campaign(); });
     threads.emplace_back([this] { work(); });

@@ -66,8 +66,12 @@ struct RebuildStatus {
     std::string problem;
     nlohmann::json progress;  // all that the node says
 
-    bool lost() const { return state == "failed" || state == "source_lost"; }
+    bool failed() const { return state == "failed"; }
+    bool lost() const { return failed() || state == "source_lost"; }
 };
+
+// What a datapath says to a node that wants to read from it.
+enum class Probe : uint8_t { silent, refuses, answers };
 
 struct IssuedGrant {
     std::string grant;  // hexadecimal; secret
@@ -94,7 +98,7 @@ class NodeClient {
     // Of this epoch; one that is not there, or is whole, is no error.
     virtual void drop_rebuild(const NodeRecord& target, const std::string& region, uint64_t epoch) = 0;
     // Whether `source`'s datapath answers RDMA READs of the node `by`.
-    virtual bool probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) = 0;
+    virtual Probe probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) = 0;
 
     // Anything else, handed on: the answer's body and status.
     virtual std::pair<unsigned, nlohmann::json> call(const NodeRecord& node, const std::string& method,

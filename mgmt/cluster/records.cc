@@ -57,38 +57,6 @@ std::optional<TokenRole> role_from_text(const std::string& text) {
     return std::nullopt;
 }
 
-void to_json(json& to, const NodeRecord& record) {
-    to = {{"name", record.name},
-          {"api", record.api},
-          {"address", record.address},
-          {"port", record.port},
-          {"enabled", record.enabled}};
-}
-
-void from_json(const json& from, NodeRecord& record) {
-    read(from, "name", record.name);
-    read(from, "api", record.api);
-    read(from, "address", record.address);
-    read(from, "port", record.port);
-    read(from, "enabled", record.enabled);
-}
-
-void to_json(json& to, const RollBack& record) {
-    to = {{"epoch", record.epoch},
-          {"cut_number", record.cut_number},
-          {"cut_time_us", record.cut_time_us},
-          {"time_ms", record.time_ms},
-          {"reason", record.reason}};
-}
-
-void from_json(const json& from, RollBack& record) {
-    read(from, "epoch", record.epoch);
-    read(from, "cut_number", record.cut_number);
-    read(from, "cut_time_us", record.cut_time_us);
-    read(from, "time_ms", record.time_ms);
-    read(from, "reason", record.reason);
-}
-
 void to_json(json& to, const RegionRecord& record) {
     to = {{"name", record.name},
           {"uid", record.uid},
@@ -101,6 +69,7 @@ void to_json(json& to, const RegionRecord& record) {
           {"tenant", record.tenant},
           {"state", to_string(record.state)},
           {"recover_grant", record.recover_grant},
+          {"granted_ms", record.granted_ms},
           {"failover", record.failover},
           {"rolled_back", record.rolled_back ? json(*record.rolled_back) : json()},
           {"created_ms", record.created_ms}};
@@ -118,6 +87,7 @@ void from_json(const json& from, RegionRecord& record) {
     read(from, "tenant", record.tenant);
     record.state = named<RegionRecord::State>(from.at("state"), kStates);
     read(from, "recover_grant", record.recover_grant);
+    read(from, "granted_ms", record.granted_ms);
     read(from, "failover", record.failover);
     const json& rolled_back = from.at("rolled_back");
     record.rolled_back = rolled_back.is_null() ? std::nullopt : std::optional(rolled_back.get<RollBack>());
@@ -127,6 +97,7 @@ void from_json(const json& from, RegionRecord& record) {
 void to_json(json& to, const FailoverRecord& record) {
     to = {{"id", record.id},
           {"region", record.region},
+          {"tenant", record.tenant},
           {"kind", to_string(record.kind)},
           {"step", to_string(record.step)},
           {"source", record.source},
@@ -134,9 +105,11 @@ void to_json(json& to, const FailoverRecord& record) {
           {"source_grant", record.source_grant},
           {"source_kind", to_string(record.source_kind)},
           {"source_given_up", record.source_given_up},
+          {"baseline_claimed", record.baseline_claimed},
           {"rolls_back", record.rolls_back},
           {"target", record.target},
           {"wanted_target", record.wanted_target},
+          {"cancelled_by", record.cancelled_by},
           {"tried", record.tried},
           {"epoch", record.epoch},
           {"lease_over_by", record.lease_over_by},
@@ -151,6 +124,7 @@ void to_json(json& to, const FailoverRecord& record) {
 void from_json(const json& from, FailoverRecord& record) {
     read(from, "id", record.id);
     read(from, "region", record.region);
+    read(from, "tenant", record.tenant);
     record.kind = named<FailoverRecord::Kind>(from.at("kind"), kKinds);
     record.step = named<FailoverRecord::Step>(from.at("step"), kSteps);
     read(from, "source", record.source);
@@ -158,9 +132,11 @@ void from_json(const json& from, FailoverRecord& record) {
     read(from, "source_grant", record.source_grant);
     record.source_kind = named<FailoverRecord::Source>(from.at("source_kind"), kSources);
     read(from, "source_given_up", record.source_given_up);
+    read(from, "baseline_claimed", record.baseline_claimed);
     read(from, "rolls_back", record.rolls_back);
     read(from, "target", record.target);
     read(from, "wanted_target", record.wanted_target);
+    read(from, "cancelled_by", record.cancelled_by);
     read(from, "tried", record.tried);
     read(from, "epoch", record.epoch);
     read(from, "lease_over_by", record.lease_over_by);
@@ -186,23 +162,6 @@ void from_json(const json& from, TokenRecord& record) {
     record.role = named<TokenRole>(from.at("role"), kRoles);
     read(from, "tenant", record.tenant);
     read(from, "created_ms", record.created_ms);
-}
-
-void to_json(json& to, const EventRecord& record) {
-    to = {{"number", record.number}, {"time_ms", record.time_ms}, {"severity", record.severity},
-          {"kind", record.kind},     {"node", record.node},       {"region", record.region},
-          {"tenant", record.tenant}, {"text", record.text}};
-}
-
-void from_json(const json& from, EventRecord& record) {
-    read(from, "number", record.number);
-    read(from, "time_ms", record.time_ms);
-    read(from, "severity", record.severity);
-    read(from, "kind", record.kind);
-    read(from, "node", record.node);
-    read(from, "region", record.region);
-    read(from, "tenant", record.tenant);
-    read(from, "text", record.text);
 }
 
 std::string event_key(uint64_t number) {

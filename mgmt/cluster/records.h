@@ -18,6 +18,8 @@ inline constexpr const char* kFailoverPrefix = "failovers/";
 inline constexpr const char* kTokenPrefix = "tokens/";
 inline constexpr const char* kEventPrefix = "events/";
 inline constexpr const char* kReplyPrefix = "replies/";  // to requests with an Idempotency-Key
+inline constexpr const char* kDeletedPrefix =
+    "deleted/";  // uids of regions whose copies may be left somewhere
 inline constexpr const char* kLeaseKey = "settings/lease";
 
 // An appliance.
@@ -26,7 +28,8 @@ struct NodeRecord {
     std::string api;      // where its node API is: "unix:/run/lagan/lagand.sock", "https://host:port"
     std::string address;  // of its RDMA port, for clients and other appliances
     uint16_t port = 7471;
-    bool enabled = true;  // may get regions; one that is drained may not
+    bool enabled = true;    // may get regions
+    bool draining = false;  // its regions move elsewhere, as soon as there is room
 };
 
 // A region that was reconstructed without its newest stores.
@@ -54,6 +57,7 @@ struct RegionRecord {
     std::string tenant;  // empty: nobody's in particular
     State state = State::creating;
     std::string recover_grant;  // secret: hexadecimal, for the copy at `node`
+    uint64_t granted_ms = 0;    // when it was issued
     std::string failover;       // the one under way; empty: none
     std::optional<RollBack> rolled_back;
     uint64_t created_ms = 0;
@@ -83,16 +87,20 @@ struct FailoverRecord {
 
     std::string id;
     std::string region;
+    std::string tenant;  // the region's, when it began: who may see it
     Kind kind = Kind::failure;
     Step step = Step::detected;
     std::string source;         // the old home
     uint64_t source_epoch = 0;  // of the copy there
     std::string source_grant;   // secret: recover grant of that copy
     Source source_kind = Source::undecided;
-    bool source_given_up = false;  // it went away half-way: the baseline alone is left
-    bool rolls_back = false;       // stores that were acknowledged will be missing
+    bool source_given_up = false;   // it went away half-way: the baseline alone is left
+    bool baseline_claimed = false;  // maybe: an attempt without a source was ordered, and has an epoch higher
+                                    // than the source's
+    bool rolls_back = false;        // stores at an earlier attempt's target are lost
     std::string target;
     std::string wanted_target;       // asked for by somebody; empty: the best
+    std::string cancelled_by;        // who wants it to end, before the switch; empty: nobody
     std::vector<std::string> tried;  // targets that could not
     uint64_t epoch = 0;              // of the copy at the target
     std::string lease_over_by;       // "fence", "expiry"
@@ -102,6 +110,8 @@ struct FailoverRecord {
     nlohmann::json progress;                              // the target's last word
 
     bool ended() const { return step >= Step::done; }
+    // Whether stores that were acknowledged may be missing at its target.
+    bool loses_stores() const { return rolls_back || source_kind == Source::none; }
 };
 
 enum class TokenRole : uint8_t { viewer, tenant, operate, admin };
@@ -133,18 +143,15 @@ const char* to_string(TokenRole role);  // "operator" for operate
 std::optional<TokenRole> role_from_text(const std::string& text);
 
 // from_json throws nlohmann::json::exception when it is not such a record.
-void to_json(nlohmann::json& json, const NodeRecord& record);
-void from_json(const nlohmann::json& json, NodeRecord& record);
-void to_json(nlohmann::json& json, const RollBack& record);
-void from_json(const nlohmann::json& json, RollBack& record);
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NodeRecord, name, api, address, port, enabled, draining)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RollBack, epoch, cut_number, cut_time_us, time_ms, reason)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EventRecord, number, time_ms, severity, kind, node, region, tenant, text)
 void to_json(nlohmann::json& json, const RegionRecord& record);
 void from_json(const nlohmann::json& json, RegionRecord& record);
 void to_json(nlohmann::json& json, const FailoverRecord& record);
 void from_json(const nlohmann::json& json, FailoverRecord& record);
 void to_json(nlohmann::json& json, const TokenRecord& record);
 void from_json(const nlohmann::json& json, TokenRecord& record);
-void to_json(nlohmann::json& json, const EventRecord& record);
-void from_json(const nlohmann::json& json, EventRecord& record);
 
 // Events in the order of their numbers.
 std::string event_key(uint64_t number);

@@ -3,7 +3,7 @@
 
 namespace lagan::cluster {
 
-bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& region) {
+bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& region, uint64_t now_ms) {
     constexpr unsigned kNotFound = 404;
     nlohmann::json made;
     try {
@@ -20,9 +20,21 @@ bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& re
     } catch (const nlohmann::json::exception& error) {
         throw NodeError(0, node.name + ": what it says of its region is not understood: " + error.what());
     }
-    region.recover_grant = nodes.grant(node, region.name, "recover", kRecoverGrantSeconds).grant;
+    grant_recovery(nodes, node, region, now_ms);
     region.state = RegionRecord::State::ready;
     return true;
+}
+
+void grant_recovery(NodeClient& nodes, const NodeRecord& node, RegionRecord& region, uint64_t now_ms) {
+    region.recover_grant = nodes.grant(node, region.name, "recover", kRecoverGrantSeconds).grant;
+    region.granted_ms = now_ms;
+}
+
+void note_deletion(Directory& directory, const RegionRecord& region, uint64_t now_ms) {
+    if (region.uid.empty()) return;
+    const std::string key = kDeletedPrefix + region.uid;
+    if (!directory.get(key))
+        directory.put(key, {{"region", region.name}, {"time_ms", now_ms}}, Directory::kAbsent);
 }
 
 }  // namespace lagan::cluster

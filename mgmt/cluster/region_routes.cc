@@ -7,6 +7,7 @@
 #include "mgmt/cluster/api_fields.h"
 #include "mgmt/cluster/placement.h"
 #include "mgmt/cluster/region_creation.h"
+#include "mgmt/cluster/status_board.h"
 
 namespace lagan::cluster {
 
@@ -19,10 +20,19 @@ constexpr uint64_t kGrantSeconds = 3600;
 constexpr uint64_t kHomeGrantSeconds = 300;  // of a home lookup: as long as a connection takes, and some
 constexpr uint64_t kMaxGrantSeconds = 366ULL * 24 * 3600;
 
-json shown(const RegionRecord& region) {
+// Why a region was rolled back has to do with machines, which are no tenant's business.
+json shown(const ApiCall& call, const std::optional<RollBack>& rolled_back) {
+    if (!rolled_back) return nullptr;
+    json body = *rolled_back;
+    if (call.is_tenant()) body["reason"] = "its home was lost";
+    return body;
+}
+
+json shown(const ApiCall& call, const RegionRecord& region) {
     json body = region;
-    body.erase("recover_grant");
-    body.erase("last_epoch");
+    for (const char* internal : {"recover_grant", "granted_ms", "last_epoch"})
+        body.erase(internal);
+    body["rolled_back"] = shown(call, region.rolled_back);
     if (region.failover.empty()) body["failover"] = nullptr;
     if (region.tenant.empty()) body["tenant"] = nullptr;
     return body;
@@ -48,7 +58,8 @@ NodeRecord home_of(const ApiCall& call, const RegionRecord& region) {
 
 [[noreturn]] void refuse_for_now(const RegionRecord& region) {
     http::Reply reply = http::problem(
-        503, fmt::format("region {} is {}: try again soon", region.name, to_string(region.state)));
+        503, fmt::format("region {} is {}{}: try again soon", region.name, to_string(region.state),
+                         region.served() ? ", and its home does not answer" : ""));
     reply.headers.emplace_back("Retry-After", "1");
     throw Refused{reply};
 }
@@ -56,11 +67,11 @@ NodeRecord home_of(const ApiCall& call, const RegionRecord& region) {
 http::Reply list_regions(const ApiCall& call) {
     return list_page<RegionRecord>(
         call, "regions", kRegionPrefix, [&](const RegionRecord& region) { return visible(call, region); },
-        shown);
+        [&](const RegionRecord& region) { return shown(call, region); });
 }
 
 http::Reply get_region(const ApiCall& call) {
-    return {.body = shown(need(call).value)};
+    return {.body = shown(call, need(call).value)};
 }
 
 RegionRecord spec_of(const ApiCall& call) {
@@ -86,7 +97,7 @@ NodeRecord choose_node(const ApiCall& call, const RegionRecord& region) {
     uint64_t room = 0;
     for (const Entry& entry : call.parts.directory.list(kNodePrefix)) {
         const auto node = entry.value.get<NodeRecord>();
-        if (!region.node.empty() ? node.name != region.node : !node.enabled) continue;
+        if (!node.enabled || (!region.node.empty() && node.name != region.node)) continue;
         try {
             const json status = call.parts.nodes.status(node);
             const auto unclaimed = status.at("memory").at("unclaimed_bytes").get<uint64_t>();
@@ -102,7 +113,8 @@ NodeRecord choose_node(const ApiCall& call, const RegionRecord& region) {
     if (best) return *best;
     if (!region.node.empty() && !call.parts.directory.get(kNodePrefix + region.node))
         refuse(422, fmt::format("node: there is no node \"{}\"", region.node));
-    refuse(507, fmt::format("no node that answers has room for {} bytes", needed_bytes(region)));
+    refuse(507,
+           fmt::format("no node that is enabled and answers has room for {} bytes", needed_bytes(region)));
 }
 
 bool node_has(const ApiCall& call, const NodeRecord& node, const std::string& region) {
@@ -115,24 +127,52 @@ bool node_has(const ApiCall& call, const NodeRecord& node, const std::string& re
     }
 }
 
-// "creating" is on record before the node is asked: what a manager that dies in between leaves is found.
-http::Reply create_region(const ApiCall& call) {
+// The request of before, whose answer was lost: it is gone on with, by one of those who ask.
+bool resumes(const ApiCall& call, const RegionRecord& old, const RegionRecord& wanted) {
+    constexpr uint64_t kInProgressMs = 30'000;  // longer than the manager that makes it waits for the node
+    if (old.state != State::creating || old.tenant != wanted.tenant || old.size_bytes != wanted.size_bytes ||
+        old.reserve_bytes != wanted.reserve_bytes || old.overcommit != wanted.overcommit ||
+        (!wanted.node.empty() && wanted.node != old.node))
+        return false;
+    if (call.parts.clocks.unix_ms() < old.created_ms + kInProgressMs) refuse_for_now(old);
+    return true;
+}
+
+// On record as "creating", before its node is asked: what a manager that dies in between leaves is found.
+Versioned<RegionRecord> begin_creation(const ApiCall& call) {
     Versioned<RegionRecord> region{.value = spec_of(call)};
     RegionRecord& r = region.value;
-    const NodeRecord node = choose_node(call, r);
-    r.node = node.name;
-    if (call.parts.directory.get(kRegionPrefix + r.name) || node_has(call, node, r.name))
-        refuse(409, fmt::format("there is a region \"{}\" already", r.name));
+    if (const auto old = load<RegionRecord>(call.parts.directory, kRegionPrefix, r.name)) {
+        if (!resumes(call, old->value, r))
+            refuse(409, fmt::format("there is a region \"{}\" already", r.name));
+        r.node = old->value.node;
+        region.revision = old->revision;
+    } else {
+        const NodeRecord node = choose_node(call, r);
+        r.node = node.name;
+        if (node_has(call, node, r.name))
+            refuse(409, fmt::format("node {} has a region \"{}\" that is not managed", r.node, r.name));
+    }
     if (!store(call.parts.directory, kRegionPrefix, r.name, region))
         refuse(409, fmt::format("there is a region \"{}\" already", r.name));
-    try {
-        call.parts.nodes.create_region(node, r);
-        finish_creation(call.parts.nodes, node, r);
-    } catch (const NodeError& error) {
-        // Refused: nothing was made. No answer: it may have been, and the leader looks.
-        if (error.status != 0) call.parts.directory.remove(kRegionPrefix + r.name, region.revision);
-        throw;
+    return region;
+}
+
+http::Reply create_region(const ApiCall& call) {
+    auto region = begin_creation(call);
+    RegionRecord& r = region.value;
+    const NodeRecord node = home_of(call, r);
+    if (!node_has(call, node, r.name)) {
+        try {
+            call.parts.nodes.create_region(node, r);
+        } catch (const NodeError& error) {
+            // Refused: nothing was made. No answer: it may have been, and the leader looks.
+            if (error.status != 0) call.parts.directory.remove(kRegionPrefix + r.name, region.revision);
+            throw;
+        }
     }
+    if (!finish_creation(call.parts.nodes, node, r, call.parts.clocks.unix_ms()))
+        refuse(502, fmt::format("node {} has made the region, and has lost it again", r.node));
     if (!store(call.parts.directory, kRegionPrefix, r.name, region))
         refuse(409, fmt::format("region {} was changed while it was made: look at it", r.name));
     call.parts.events.add({.severity = "info",
@@ -141,13 +181,16 @@ http::Reply create_region(const ApiCall& call) {
                            .region = r.name,
                            .tenant = r.tenant,
                            .text = fmt::format("created on {}", r.node)});
-    return {.status = 201, .body = shown(r)};
+    return {.status = 201, .body = shown(call, r)};
 }
 
+// By force: whatever its node says, and whatever failover is under way. What is left of it anywhere is
+// deleted when it is found.
 http::Reply delete_region(const ApiCall& call) {
+    const bool force = is_forced(call);
     auto region = need(call);
     RegionRecord& r = region.value;
-    if (!r.failover.empty())
+    if (!r.failover.empty() && !force)
         refuse(409, fmt::format("region {} has failover {} under way: wait for its end", r.name, r.failover));
     r.state = State::deleting;
     if (!store(call.parts.directory, kRegionPrefix, r.name, region))
@@ -156,15 +199,17 @@ http::Reply delete_region(const ApiCall& call) {
     try {
         if (node) call.parts.nodes.delete_region(node->value, r.name, r.epoch);
     } catch (const NodeError& error) {
-        return {.status = 202, .body = shown(r)};  // the leader goes on when the node is back
+        // Else the leader goes on when the node is back.
+        if (!force) return {.status = 202, .body = shown(call, r)};
     }
+    note_deletion(call.parts.directory, r, call.parts.clocks.unix_ms());
     call.parts.directory.remove(kRegionPrefix + r.name, region.revision);
-    call.parts.events.add({.severity = "info",
+    call.parts.events.add({.severity = force ? "warning" : "info",
                            .kind = "region_deleted",
                            .node = r.node,
                            .region = r.name,
                            .tenant = r.tenant,
-                           .text = "deleted"});
+                           .text = force ? "deleted by force" : "deleted"});
     return {.status = 204};
 }
 
@@ -191,11 +236,16 @@ http::Reply get_home(const ApiCall& call) {
     const RegionRecord region = need(call).value;
     if (!region.served()) refuse_for_now(region);
     const NodeRecord node = home_of(call, region);
+    // Nobody waits for one that is known to be silent: others wait for the same workers.
+    if (node_status(call.parts, node.name).at("health") == to_string(NodeSeen::Health::suspect))
+        refuse_for_now(region);
     IssuedGrant grant;
     try {
         grant = call.parts.nodes.grant(node, call.name, role, kHomeGrantSeconds);
     } catch (const NodeError& error) {  // gone, and nobody has found out yet
-        http::Reply reply = http::problem(503, error.what());
+        http::Reply reply = from_node(call, error);
+        reply.status = 503;
+        reply.body["status"] = 503;
         reply.headers.emplace_back("Retry-After", "1");
         return reply;
     }
@@ -209,7 +259,7 @@ http::Reply get_home(const ApiCall& call) {
                      {"port", node.port},
                      {"grant", grant.grant},
                      {"expires", grant.expires},
-                     {"rolled_back", region.rolled_back ? json(*region.rolled_back) : json()}}};
+                     {"rolled_back", shown(call, region.rolled_back)}}};
 }
 
 // Handed on to the region's home.

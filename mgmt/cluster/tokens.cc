@@ -59,6 +59,10 @@ std::optional<TokenRecord> Tokens::find(const std::string& text) const {
     return record;
 }
 
+bool Tokens::is_there(const TokenRecord& token) const {
+    return directory_.get(kTokenPrefix + token.hash).has_value();
+}
+
 std::vector<TokenRecord> Tokens::list() const {
     std::vector<TokenRecord> tokens;
     for (const Entry& entry : directory_.list(kTokenPrefix))

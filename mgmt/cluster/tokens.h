@@ -24,6 +24,8 @@ class Tokens {
     NewToken create(const std::string& name, TokenRole role, const std::string& tenant, uint64_t now_ms);
     // Whose token this is. Nothing: nobody's.
     std::optional<TokenRecord> find(const std::string& text) const;
+    // Whether it has not been removed since.
+    bool is_there(const TokenRecord& token) const;
     std::vector<TokenRecord> list() const;
     // By hash, or the beginning of one that no other has. False: there is none.
     bool remove(const std::string& hash);

@@ -72,21 +72,25 @@ struct FakeCopy {
     uint64_t epoch = 1;
     Clock::time_point lease_until{};
     bool fenced = false;
-    int value = 0;  // the newest store that it has
+    bool no_lease = false;  // takes none
+    int value = 0;          // the newest store that it has
     // Of a reconstruction.
     bool rebuilding = false;
+    bool job = false;  // the process knows of it: not one that was started again
     std::string state = "done";
+    std::string problem;
+    uint64_t cut_number = 0;
     std::string source;  // the node; empty: the baseline alone
     uint64_t source_epoch = 0;
     bool source_fenced = false;
-    int own_value = 0;        // stored here since
-    bool order_lost = false;  // its process was started again, and knows no source any more
+    int own_value = 0;  // stored here since
 };
 
 struct FakeNode {
-    bool api = true;      // answers the manager
-    bool rdma = true;     // answers other nodes
-    bool clients = true;  // answers its clients
+    bool api = true;       // answers the manager
+    bool rdma = true;      // answers other nodes
+    bool refuses = false;  // them, by RDMA
+    bool clients = true;   // answers its clients
     std::string mode = "serve";
     int process = 1;
     uint64_t unclaimed = 1 << 30;
@@ -101,7 +105,7 @@ struct FakeNode {
         ++process;
         for (auto& [name, copy] : copies) {
             copy.lease_until = {};
-            copy.order_lost = copy.rebuilding;
+            copy.job = false;
         }
     }
 };
@@ -113,15 +117,19 @@ class FakeNodes final : public NodeClient {
     std::map<std::string, FakeNode> all;
     Clock::time_point now{1h};
     int baseline = 0;
-    bool slow = false;                      // no reconstruction comes to its end
-    std::function<void()> changed = [] {};  // after everything that happens
+    bool has_baseline = true;  // a checkpoint is there
+    bool store_answers = true;
+    bool slow = false;                                            // no reconstruction comes to its end
+    std::function<bool()> rebuild_silent = [] { return false; };  // GET /v1/rebuilds times out
+    std::function<void()> changed = [] {};                        // after everything that happens
 
     HeartbeatReply heartbeat(const NodeRecord& record, const LeaseBook::Heartbeat& heartbeat) override {
         FakeNode& node = reach(record.name);
         for (const Copy& wanted : heartbeat.copies) {
             const auto copy = node.copies.find(wanted.region);
             if (copy == node.copies.end() || copy->second.epoch != wanted.epoch || copy->second.fenced ||
-                heartbeat.instance != std::to_string(node.process) || node.mode != "serve")
+                copy->second.no_lease || heartbeat.instance != std::to_string(node.process) ||
+                node.mode != "serve")
                 continue;
             copy->second.lease_until =
                 std::max(copy->second.lease_until,
@@ -164,7 +172,10 @@ class FakeNodes final : public NodeClient {
         fate_.pass([&] {
             FakeNode& node = reach(record.name);
             const auto copy = node.copies.find(name);
-            if (copy != node.copies.end() && copy->second.epoch == epoch) node.copies.erase(copy);
+            if (copy != node.copies.end() && copy->second.epoch == epoch) {
+                if (copy->second.job && copy->second.rebuilding) throw NodeError(409, "it is being rebuilt");
+                node.copies.erase(copy);
+            }
             changed();
         });
     }
@@ -181,7 +192,10 @@ class FakeNodes final : public NodeClient {
             FakeNode& node = reach(record.name);
             const auto old = node.copies.find(order.region);
             if (old != node.copies.end() && old->second.epoch == order.epoch) {
-                old->second.order_lost = false;
+                FakeCopy& copy = old->second;
+                if (!copy.rebuilding || (copy.job && copy.state != "failed")) return;
+                copy.job = true;
+                copy.state = order.source ? "fencing" : "rebuilding";
                 return;
             }
             if (old != node.copies.end()) throw NodeError(409, "it has the region already");
@@ -189,6 +203,7 @@ class FakeNodes final : public NodeClient {
             node.copies[order.region] = {.uid = order.uid,
                                          .epoch = order.epoch,
                                          .rebuilding = true,
+                                         .job = true,
                                          .state = order.source ? "fencing" : "rebuilding",
                                          .source = order.source ? order.source->address : "",
                                          .source_epoch = order.source ? order.source->epoch : 0};
@@ -197,16 +212,17 @@ class FakeNodes final : public NodeClient {
     }
     std::optional<RebuildStatus> rebuild(const NodeRecord& record, const std::string& region) override {
         FakeNode& node = reach(record.name);
+        if (rebuild_silent()) throw NodeError(0, "no answer in time");
         const auto found = node.copies.find(region);
-        if (found == node.copies.end() || found->second.order_lost) return std::nullopt;
+        if (found == node.copies.end() || !found->second.job) return std::nullopt;
         FakeCopy& copy = found->second;
         if (copy.rebuilding) go_on(region, copy);
         changed();
         return RebuildStatus{.state = copy.state,
                              .epoch = copy.epoch,
                              .fenced = copy.source_fenced,
-                             .cut_number = 7,
-                             .problem = copy.state == "source_lost" ? "the source is gone" : ""};
+                             .cut_number = copy.cut_number,
+                             .problem = copy.state == "source_lost" ? "the source is gone" : copy.problem};
     }
     void drop_rebuild(const NodeRecord& record, const std::string& region, uint64_t epoch) override {
         fate_.pass([&] {
@@ -217,9 +233,10 @@ class FakeNodes final : public NodeClient {
             changed();
         });
     }
-    bool probe(const NodeRecord& by, const NodeRecord& source, const std::string&) override {
+    Probe probe(const NodeRecord& by, const NodeRecord& source, const std::string&) override {
         reach(by.name);
-        return all.at(source.name).rdma;
+        const FakeNode& node = all.at(source.name);
+        return !node.rdma ? Probe::silent : node.refuses ? Probe::refuses : Probe::answers;
     }
     std::pair<unsigned, nlohmann::json> call(const NodeRecord&, const std::string&, const std::string&,
                                              const nlohmann::json&) override {
@@ -238,15 +255,13 @@ class FakeNodes final : public NodeClient {
     }
     // One step of a reconstruction.
     void go_on(const std::string& region, FakeCopy& copy) {
-        if (copy.source.empty()) {
-            copy.value = std::max(copy.own_value, baseline);
-            copy.rebuilding = false;
-            copy.state = "done";
-            return;
-        }
+        if (copy.state == "failed") return;
+        copy.problem.clear();
+        if (copy.source.empty()) return from_baseline(copy);
         FakeNode& node = all.at(copy.source);
         const auto source = node.copies.find(region);
-        if (!node.rdma || source == node.copies.end() || source->second.epoch != copy.source_epoch) {
+        if (!node.rdma || node.refuses || source == node.copies.end() ||
+            source->second.epoch != copy.source_epoch) {
             copy.state = "source_lost";
             return;
         }
@@ -256,10 +271,26 @@ class FakeNodes final : public NodeClient {
         } else if (copy.state == "reading_lists") {
             copy.state = "rebuilding";
         } else if (!slow) {
-            copy.value = std::max(copy.own_value, source->second.value);
-            copy.rebuilding = false;
-            copy.state = "done";
+            end(copy, source->second.value);
         }
+    }
+    void from_baseline(FakeCopy& copy) const {
+        if (!store_answers) return;
+        if (!has_baseline) return fail(copy, "there is no baseline");
+        if (copy.cut_number == 0) {
+            copy.cut_number = 7;
+        } else if (!slow) {
+            end(copy, baseline);
+        }
+    }
+    static void fail(FakeCopy& copy, const char* why) {
+        copy.state = "failed";
+        copy.problem = why;
+    }
+    static void end(FakeCopy& copy, int value) {
+        copy.value = std::max(copy.own_value, value);
+        copy.rebuilding = false;
+        copy.state = "done";
     }
 
     Fate& fate_;

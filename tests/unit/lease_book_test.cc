@@ -16,6 +16,8 @@ constexpr auto kTtl = 1000ms;
 constexpr auto kLeader = 3000ms;
 const Clock::time_point kStart{1h};
 const Copy kCopy{.region = "db", .uid = "01", .epoch = 1};
+constexpr uint64_t kRevision = 7;
+const std::vector<LeaseBook::Served> kServed{{.copy = kCopy, .revision = kRevision}};
 
 // Leads since long: nobody's older lease is valid.
 struct Settled {
@@ -29,23 +31,35 @@ struct Settled {
 
 }  // namespace
 
+// Which counts the time for which the machine was suspended, as the steady clock does not.
+BOOST_AUTO_TEST_CASE(the_clock_is_of_the_time_since_boot) {
+    const auto boottime = [] {
+        timespec now{};
+        clock_gettime(CLOCK_BOOTTIME, &now);
+        return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+    };
+    const auto before = boottime();
+    const auto now = Clock::now().time_since_epoch();
+    BOOST_TEST((before <= now && now <= boottime()));
+}
+
 BOOST_AUTO_TEST_CASE(the_first_heartbeat_renews_nothing) {
     Settled s;
-    const auto heartbeat = s.book.next_heartbeat("a", {kCopy}, kStart);
+    const auto heartbeat = s.book.next_heartbeat("a", kServed, kStart);
     BOOST_TEST(heartbeat.instance.empty());
     BOOST_TEST(heartbeat.copies.empty());
-    s.book.withdraw(kCopy);
+    s.book.withdraw(kCopy, kRevision);
     BOOST_TEST(s.book.surely_over(kCopy, kStart));
 }
 
 BOOST_AUTO_TEST_CASE(a_lease_counts_from_when_its_base_was_heard) {
     Settled s;
     s.book.heard("a", "process 1", 5000, kStart);
-    const auto heartbeat = s.book.next_heartbeat("a", {kCopy}, kStart + 700ms);
+    const auto heartbeat = s.book.next_heartbeat("a", kServed, kStart + 700ms);
     BOOST_TEST(heartbeat.instance == "process 1");
     BOOST_TEST(heartbeat.base_ms == 5000U);
     BOOST_TEST((heartbeat.copies == std::vector<Copy>{kCopy}));
-    s.book.withdraw(kCopy);
+    s.book.withdraw(kCopy, kRevision);
     BOOST_TEST(!s.book.surely_over(kCopy, kStart + kTtl));       // clocks drift
     BOOST_TEST(s.book.surely_over(kCopy, kStart + kTtl + 5ms));  // not 700 ms later
 }
@@ -53,9 +67,9 @@ BOOST_AUTO_TEST_CASE(a_lease_counts_from_when_its_base_was_heard) {
 BOOST_AUTO_TEST_CASE(a_newer_answer_counts_only_when_it_was_sent_as_a_base) {
     Settled s;
     s.book.heard("a", "p", 5000, kStart);
-    s.book.next_heartbeat("a", {kCopy}, kStart + 10ms);
+    s.book.next_heartbeat("a", kServed, kStart + 10ms);
     s.book.heard("a", "p", 5500, kStart + 500ms);
-    s.book.withdraw(kCopy);
+    s.book.withdraw(kCopy, kRevision);
     BOOST_TEST(s.book.surely_over(kCopy, kStart + kTtl + 5ms));
 }
 
@@ -63,10 +77,16 @@ BOOST_AUTO_TEST_CASE(what_was_withdrawn_gets_no_lease) {
     Settled s;
     const Copy other{.region = "other", .uid = "02", .epoch = 1};
     s.book.heard("a", "p", 5000, kStart);
-    s.book.withdraw(kCopy);
-    BOOST_TEST((s.book.next_heartbeat("a", {kCopy, other}, kStart).copies == std::vector<Copy>{other}));
-    s.book.allow(kCopy);
-    BOOST_TEST(s.book.next_heartbeat("a", {kCopy, other}, kStart).copies.size() == 2U);
+    s.book.withdraw(kCopy, kRevision);
+    const auto both_at = [&](uint64_t revision) {
+        return std::vector<LeaseBook::Served>{{kCopy, revision}, {other, 1}};
+    };
+    for (const uint64_t revision : {kRevision - 1, kRevision})  // records that it was withdrawn after, or by
+        BOOST_TEST(
+            (s.book.next_heartbeat("a", both_at(revision), kStart).copies == std::vector<Copy>{other}));
+    BOOST_TEST(s.book.surely_over(kCopy, kStart + 1s));
+    // A newer one, by whichever manager, serves it.
+    BOOST_TEST(s.book.next_heartbeat("a", both_at(kRevision + 1), kStart).copies.size() == 2U);
     BOOST_TEST(!s.book.surely_over(kCopy, kStart + 1h - 1s));  // it may have leases again, even if none
 }
 
@@ -75,9 +95,9 @@ BOOST_AUTO_TEST_CASE(an_epoch_is_another_lease) {
     const Copy next{.region = "db", .uid = "01", .epoch = 2};
     s.book.heard("a", "p", 5000, kStart);
     s.book.heard("b", "p", 9000, kStart);
-    s.book.next_heartbeat("a", {kCopy}, kStart);
-    s.book.withdraw(kCopy);
-    BOOST_TEST(s.book.next_heartbeat("b", {next}, kStart).copies.size() == 1U);
+    s.book.next_heartbeat("a", kServed, kStart);
+    s.book.withdraw(kCopy, kRevision);
+    BOOST_TEST(s.book.next_heartbeat("b", {{next, 1}}, kStart).copies.size() == 1U);
     BOOST_TEST(!s.book.surely_over(next, kStart + 1990ms));
     BOOST_TEST(s.book.surely_over(kCopy, kStart + 1990ms));
 }
@@ -85,22 +105,22 @@ BOOST_AUTO_TEST_CASE(an_epoch_is_another_lease) {
 BOOST_AUTO_TEST_CASE(who_does_not_lead_gives_no_lease_and_finds_none_over) {
     LeaseBook book(kTtl);
     book.heard("a", "p", 5000, kStart);
-    book.withdraw(kCopy);
-    BOOST_TEST(book.next_heartbeat("a", {kCopy}, kStart).instance.empty());
+    book.withdraw(kCopy, kRevision);
+    BOOST_TEST(book.next_heartbeat("a", kServed, kStart).instance.empty());
     BOOST_TEST(!book.surely_over(kCopy, kStart + 1h));
 
     Settled s;
     s.book.heard("a", "p", 5000, kStart);
-    s.book.withdraw(kCopy);
+    s.book.withdraw(kCopy, kRevision);
     // Led until kStart - 1 s + 3 s.
     BOOST_TEST(s.book.surely_over(kCopy, kStart + 1999ms));
     BOOST_TEST(!s.book.surely_over(kCopy, kStart + 2000ms));
-    s.book.allow(kCopy);
-    BOOST_TEST(s.book.next_heartbeat("a", {kCopy}, kStart + 2000ms).copies.empty());
+    const std::vector<LeaseBook::Served> again{{kCopy, kRevision + 1}};
+    BOOST_TEST(s.book.next_heartbeat("a", again, kStart + 2000ms).copies.empty());
     s.book.lead(kStart + 2001ms, kLeader, kStart + 2002ms, kTtl);
     s.book.follow();
     BOOST_TEST(!s.book.leads(kStart + 2003ms));
-    BOOST_TEST(s.book.next_heartbeat("a", {kCopy}, kStart + 2003ms).copies.empty());
+    BOOST_TEST(s.book.next_heartbeat("a", again, kStart + 2003ms).copies.empty());
 }
 
 BOOST_AUTO_TEST_CASE(leadership_counts_from_the_question) {
@@ -115,14 +135,14 @@ BOOST_AUTO_TEST_CASE(leadership_counts_from_the_question) {
 BOOST_AUTO_TEST_CASE(a_new_leader_waits_for_leases_of_those_before) {
     LeaseBook book(kTtl);
     book.lead(kStart, kLeader, kStart + 100ms, 2500ms);  // theirs were longer
-    book.withdraw(kCopy);
+    book.withdraw(kCopy, kRevision);
     BOOST_TEST(!book.surely_over(kCopy, kStart + 2600ms));
     BOOST_TEST(!book.settled(kStart + 2600ms));
     book.lead(kStart + 2600ms, kLeader, kStart + 2600ms, kTtl);
     BOOST_TEST(book.surely_over(kCopy, kStart + 2610ms));
     // One that has lapsed is a new one: another may have led in between.
     book.lead(kStart + 6s, kLeader, kStart + 6s, kTtl);
-    book.withdraw(kCopy);
+    book.withdraw(kCopy, kRevision);
     BOOST_TEST(!book.surely_over(kCopy, kStart + 6900ms));
     BOOST_TEST(book.surely_over(kCopy, kStart + 7100ms));
 }
@@ -130,12 +150,12 @@ BOOST_AUTO_TEST_CASE(a_new_leader_waits_for_leases_of_those_before) {
 BOOST_AUTO_TEST_CASE(a_new_leader_does_not_remember_what_it_withdrew_before) {
     LeaseBook book(kTtl);
     book.lead(kStart, kLeader, kStart, kTtl);
-    book.withdraw(kCopy);
+    book.withdraw(kCopy, kRevision);
     book.heard("a", "i", 1, kStart + 5s);
     book.lead(kStart + 5s, kLeader, kStart + 5s, kTtl);  // whoever led in between may have ended the failover
     BOOST_TEST(!book.surely_over(kCopy, kStart + 7900ms));
-    BOOST_TEST(book.next_heartbeat("a", {kCopy}, kStart + 5s).copies.size() == 1U);
-    BOOST_TEST(book.next_heartbeat("a", {kCopy}, kStart + 4999ms).copies.empty());  // copies of before
+    BOOST_TEST(book.next_heartbeat("a", kServed, kStart + 5s).copies.size() == 1U);
+    BOOST_TEST(book.next_heartbeat("a", kServed, kStart + 4999ms).copies.empty());  // copies of before
 }
 
 // Whatever the order of events, a lease that a node may hold is one that the book knows of. The node's clock
@@ -157,7 +177,7 @@ BOOST_AUTO_TEST_CASE(a_node_never_holds_a_lease_that_is_surely_over) {
         int leader = -1;
         auto leads_until = kStart;
         std::vector<LeaseBook::Heartbeat> sent;
-        uint64_t lease_until_ms = 0;
+        uint64_t lease_until_ms = 0, revision = 1;
         for (int i = 0; i < 200; ++i) {
             now += std::chrono::milliseconds(random() % 120);
             const int who = static_cast<int>(random() % 2);
@@ -180,7 +200,7 @@ BOOST_AUTO_TEST_CASE(a_node_never_holds_a_lease_that_is_surely_over) {
                 }
                 case 2:
                 case 3:
-                    sent.push_back(manager.book.next_heartbeat("a", {kCopy}, now));
+                    sent.push_back(manager.book.next_heartbeat("a", {{kCopy, revision}}, now));
                     break;
                 case 4:
                     if (!sent.empty()) {
@@ -190,8 +210,8 @@ BOOST_AUTO_TEST_CASE(a_node_never_holds_a_lease_that_is_surely_over) {
                     }
                     break;
                 default:
-                    if (random() % 4 == 0) manager.book.withdraw(kCopy);
-                    if (random() % 8 == 0) manager.book.allow(kCopy);
+                    if (random() % 4 == 0) manager.book.withdraw(kCopy, revision);
+                    if (random() % 8 == 0) ++revision;  // it is served again
             }
             // Both must have withdrawn it: the record in the directory says so to everyone.
             for (Manager& each : managers) {

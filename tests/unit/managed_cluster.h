@@ -19,16 +19,18 @@ using Step = FailoverRecord::Step;
 
 // A manager's memory, which goes with it.
 struct Manager {
-    Manager(Directory& real, FakeNodes& nodes, Fate& fate, const FailoverPolicy& policy)
+    // `ahead`: of the others' clocks, which tell the time of day.
+    Manager(Directory& real, FakeNodes& nodes, Fate& fate, const FailoverPolicy& policy,
+            std::chrono::milliseconds ahead = 0ms)
         : directory(real, fate),
           views(directory),
           leases(kLeaseTtl),
           observations({.interval = 200ms}),
           clocks{.now = [&nodes] { return nodes.now; },
                  .unix_ms =
-                     [&nodes] {
+                     [&nodes, ahead] {
                          return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
-                                                          nodes.now.time_since_epoch())
+                                                          nodes.now.time_since_epoch() + ahead)
                                                           .count());
                      }},
           runner(directory, nodes, leases, observations, policy, clocks,
@@ -125,10 +127,10 @@ struct ManagedCluster {
     }
 
     // Another one leads when the dead one's leadership is over; at once, if it has resigned.
-    void successor(bool resigned = false) {
+    void successor(bool resigned = false, std::chrono::milliseconds ahead = 0ms) {
         ++deaths;
         fate.dies_at = -1;
-        manager = std::make_unique<Manager>(*directory, nodes, fate, policy);
+        manager = std::make_unique<Manager>(*directory, nodes, fate, policy, ahead);
         next_lead = resigned ? nodes.now : nodes.now + kLeaderTtl;
     }
 
@@ -140,6 +142,15 @@ struct ManagedCluster {
         for (const Entry& entry : directory->list(kFailoverPrefix))
             all.push_back(entry.value.get<FailoverRecord>());
         return all;
+    }
+    bool was_said(const std::string& kind) const {  // by this manager
+        return std::any_of(manager->events.begin(), manager->events.end(),
+                           [&](const EventRecord& event) { return event.kind == kind; });
+    }
+    std::string move_to(const std::string& target) {
+        const auto region = load<RegionRecord>(*directory, kRegionPrefix, "db");
+        return manager->runner.begin(
+            *region, {.kind = FailoverRecord::Kind::move, .wanted_target = target, .reason = "asked"});
     }
     bool well() const {
         const RegionRecord region = record();
