@@ -42,12 +42,7 @@ bool all_zero(const FrameMeta& meta, const std::byte* data) {
 bool Settler::settle(uint64_t page, const Settlement& content, bool dirty) {
     switch (settle_page(region_, memory_.frames, memory_.regions.budget(), page, content, dirty)) {
         case PublishResult::published: {
-            uint64_t none = 0;
-            const auto passed = std::chrono::steady_clock::now() - begin_;
-            if (progress_.first_page_us.load(std::memory_order_relaxed) == 0)
-                progress_.first_page_us.compare_exchange_strong(
-                    none, static_cast<uint64_t>(
-                              std::chrono::duration_cast<std::chrono::microseconds>(passed).count()));
+            if (progress_.first_page_us.load(std::memory_order_relaxed) == 0) note_first_page();
             return true;
         }
         case PublishResult::changed:
@@ -56,6 +51,13 @@ bool Settler::settle(uint64_t page, const Settlement& content, bool dirty) {
             break;
     }
     throw RebuildFailed(kNoRoom);
+}
+
+void Settler::note_first_page() {
+    const auto passed = std::chrono::steady_clock::now() - begin_;
+    const auto us = std::chrono::duration_cast<std::chrono::microseconds>(passed).count();
+    uint64_t none = 0;
+    progress_.first_page_us.compare_exchange_strong(none, static_cast<uint64_t>(us));
 }
 
 void Settler::put_frame(uint64_t page, memory::FrameIndex frame, bool dirty) {

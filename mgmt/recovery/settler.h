@@ -42,6 +42,7 @@ class Settler {
   private:
     memory::FrameIndex allocate() const;
     bool settle(uint64_t page, const memory::Settlement& content, bool dirty);
+    void note_first_page();
 
     const Memory& memory_;
     memory::Region& region_;
