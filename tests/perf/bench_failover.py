@@ -103,6 +103,8 @@ class Rebuilds:
         return {
             "first_page_ms": {f"{mib} MiB": statistics.median(each) for mib, each in first.items()},
             "first_page_ms_all": {f"{mib} MiB": each for mib, each in first.items()},
+            "order_ms": {f"{mib} MiB": statistics.median(each["order_ms"] for each in of_size)
+                         for mib, of_size in self.by_size.items()},
             "rebuild_ms": {f"{mib} MiB": statistics.median(each) for mib, each in times.items()},
             "rebuild_ms_by_region_size": statistics.median(times[large]) / statistics.median(times[small]),
             "rebuild_ms_by_dirty_pages": statistics.median(each["seconds"] * 1e3 for each in self.more_dirty) /
