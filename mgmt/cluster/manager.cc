@@ -105,7 +105,7 @@ struct Manager::Impl {
     bool end = false;                 // under mutex
     std::set<std::string> advancing;  // under mutex: failovers that a thread is at
     struct Beater {
-        std::atomic<bool> end{false};
+        std::atomic<bool> end{false}, ended{false};
         std::thread thread;
     };
     std::map<std::string, std::unique_ptr<Beater>> beaters;  // of the work thread
@@ -219,16 +219,17 @@ void Manager::Impl::tidy() {
     });
 }
 
-// A thread for each node: one that hangs holds up no heartbeat of another.
+// A thread for each node: one that hangs holds up no heartbeat of another, and its removal nobody.
 void Manager::Impl::match_beaters() {
     const auto view = views.last();
     for (auto beater = beaters.begin(); beater != beaters.end();) {
-        if (view->nodes.contains(beater->first)) {
+        Beater& each = *beater->second;
+        if (!view->nodes.contains(beater->first)) each.end = true;
+        if (!each.end || !each.ended) {
             ++beater;
             continue;
         }
-        beater->second->end = true;
-        beater->second->thread.join();
+        each.thread.join();
         observations.forget(beater->first);
         leases.forget(beater->first);
         beater = beaters.erase(beater);
@@ -242,8 +243,9 @@ void Manager::Impl::match_beaters() {
             while (!own->end && !ends()) {
                 if (leases.leads(Clock::now())) beat(name);
                 next = std::max(next + options.health.interval, Clock::now());
-                if (!wait(next - Clock::now())) return;
+                wait(next - Clock::now());
             }
+            own->ended = true;
         });
     }
 }
