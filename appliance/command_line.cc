@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "appliance/command_line.h"
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 namespace lagan::appliance {
 
 namespace {
@@ -23,28 +19,17 @@ configuration is wrong. The configuration's keys are explained in config/lagand.
 
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& status) {
     CommandLine line;
+    line.config = "/etc/lagan/lagand.toml";
     CLI::App app("lagand: serves this machine's memory to compute hosts over RoCEv2.", "lagand");
     app.footer(kExamples);
-    app.set_version_flag("--version", "lagand " LAGAN_VERSION);
-    app.add_option("--config", line.config, "the configuration file")
-        ->type_name("FILE")
-        ->capture_default_str();
-    app.add_flag("--check-config", line.check_config, "say whether the configuration is good, and end");
+    add_config_arguments(app, line);
     auto* empty = app.add_flag("--empty-arena", line.empty_arena,
                                "begin without regions: those that the arena holds are given up");
     app.add_option("--rescue", line.rescue,
                    "serve the arena of a dead lagand to be read, for recovery only; nothing in it changes")
         ->type_name("DIRECTORY")
         ->excludes(empty);
-    app.add_option("--set", line.settings, "change one key of the configuration; may be given several times")
-        ->type_name("KEY=VALUE")
-        ->allow_extra_args(false);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        status = app.exit(error) == 0 ? 0 : 2;
-        return std::nullopt;
-    }
+    if (!parse(app, argc, argv, status)) return std::nullopt;
     return line;
 }
 

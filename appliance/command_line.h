@@ -4,16 +4,14 @@
 
 #include <optional>
 #include <string>
-#include <vector>
+
+#include "appliance/config_arguments.h"
 
 namespace lagan::appliance {
 
-struct CommandLine {
-    std::string config = "/etc/lagan/lagand.toml";
-    bool check_config = false;
+struct CommandLine : ConfigArguments {
     bool empty_arena = false;
-    std::string rescue;                 // the directory of a dead instance's arena; empty: none
-    std::vector<std::string> settings;  // KEY=VALUE each
+    std::string rescue;  // the directory of a dead instance's arena; empty: none
 };
 
 // Nothing when all is done already (--help, --version, or an error that was printed): exit with `status`

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mgmt/cluster/command_line.h"
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 namespace lagan::cluster {
 
 namespace {
@@ -41,24 +37,13 @@ void add_token_commands(CLI::App& app, TokenCommand& token) {
 
 std::optional<CommandLine> parse_command_line(int argc, char** argv, int& status) {
     CommandLine line;
+    line.config = "/etc/lagan/lagan-mgmtd.toml";
     CLI::App app("lagan-mgmtd: manages appliances, and moves regions elsewhere when theirs is gone.",
                  "lagan-mgmtd");
     app.footer(kExamples);
-    app.set_version_flag("--version", "lagan-mgmtd " LAGAN_VERSION);
-    app.add_option("--config", line.config, "the configuration file")
-        ->type_name("FILE")
-        ->capture_default_str();
-    app.add_flag("--check-config", line.check_config, "say whether the configuration is good, and end");
-    app.add_option("--set", line.settings, "change one key of the configuration; may be given several times")
-        ->type_name("KEY=VALUE")
-        ->allow_extra_args(false);
+    add_config_arguments(app, line);
     add_token_commands(app, line.token);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        status = app.exit(error) == 0 ? 0 : 2;
-        return std::nullopt;
-    }
+    if (!appliance::parse(app, argc, argv, status)) return std::nullopt;
     return line;
 }
 

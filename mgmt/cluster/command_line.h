@@ -2,10 +2,11 @@
 // lagan-mgmtd's command line.
 #pragma once
 
-#include <filesystem>
+#include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
+
+#include "appliance/config_arguments.h"
 
 namespace lagan::cluster {
 
@@ -18,10 +19,7 @@ struct TokenCommand {
     bool wanted() const { return what != What::none; }
 };
 
-struct CommandLine {
-    std::filesystem::path config = "/etc/lagan/lagan-mgmtd.toml";
-    std::vector<std::string> settings;
-    bool check_config = false;
+struct CommandLine : appliance::ConfigArguments {
     TokenCommand token;
 };
 
