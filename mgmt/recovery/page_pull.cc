@@ -20,12 +20,14 @@ constexpr uint32_t kFewestFrames = 8;
 }  // namespace
 
 PagePull::PagePull(const RebuildMeans& means, Settler& settler, WantedQueue& wanted, const SourceLists& lists,
-                   const PageSet& present, bool has_baseline, RebuildProgress& progress)
+                   const PageSet& present, bool has_baseline, const std::atomic<bool>& baseline_fits,
+                   RebuildProgress& progress)
     : means_(means),
       settler_(settler),
       wanted_(wanted),
       lists_(lists),
       has_baseline_(has_baseline),
+      baseline_fits_(baseline_fits),
       progress_(progress),
       cursors_{PageSet::Cursor(lists.drain), PageSet::Cursor(lists.active), PageSet::Cursor(present)},
       claimed_(claim_frames()) {}
@@ -105,7 +107,8 @@ void PagePull::damaged(const WantedQueue::Page& page) {
 
 void PagePull::arrived(const InFlight& flight, WorkStatus status) {
     if (status == WorkStatus::success) {
-        settler_.put_frame(flight.page.page, flight.frame, needs_source(flight.page));
+        const bool dirty = needs_source(flight.page) || !baseline_fits_.load(std::memory_order_acquire);
+        settler_.put_frame(flight.page.page, flight.frame, dirty);
         ++progress_.pages_pulled;
         ++brought_;
         return;

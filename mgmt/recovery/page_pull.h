@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <deque>
 #include <functional>
 
@@ -16,9 +17,11 @@ namespace lagan::recovery {
 
 class PagePull {
   public:
-    // `present`: empty when a baseline has what is not listed. All outlive it.
+    // `present`: empty when a baseline has what is not listed; that it fits the source is known when
+    // `baseline_fits`, and until then all that is pulled is dirty. All outlive it.
     PagePull(const RebuildMeans& means, Settler& settler, WantedQueue& wanted, const SourceLists& lists,
-             const PageSet& present, bool has_baseline, RebuildProgress& progress);
+             const PageSet& present, bool has_baseline, const std::atomic<bool>& baseline_fits,
+             RebuildProgress& progress);
     ~PagePull();  // the frames have been given back
     PagePull(const PagePull&) = delete;
     PagePull& operator=(const PagePull&) = delete;
@@ -56,6 +59,7 @@ class PagePull {
     WantedQueue& wanted_;
     const SourceLists& lists_;
     const bool has_baseline_;
+    const std::atomic<bool>& baseline_fits_;
     RebuildProgress& progress_;
     std::array<PageSet::Cursor, 3> cursors_;  // what is to be pulled, in this order
     size_t cursor_ = 0;

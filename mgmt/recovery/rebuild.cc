@@ -101,7 +101,10 @@ class Rebuild {
             try {
                 open_baseline();
                 if (lists_) mismatch_ = fill_->mismatch(lists_->header);
-                if (mismatch_.empty()) fill_->run();
+                if (mismatch_.empty()) {
+                    baseline_fits_.store(true, std::memory_order_release);
+                    fill_->run();
+                }
             } catch (...) {
                 baseline_error_ = std::current_exception();
             }
@@ -207,7 +210,7 @@ class Rebuild {
         connected();
         const PageSet none;
         PagePull pull(means_, settler_, wanted_, *lists_, present_ ? *present_ : none, !takes_all_,
-                      progress_);
+                      baseline_fits_, progress_);
         while (source && !pull_some(pull, *source)) {
             source.reset();
             if (done_without_source(pull)) return;
@@ -285,6 +288,7 @@ class Rebuild {
     std::atomic<bool> source_serves_{false};  // those who wait for pages, at the moment
     std::unique_ptr<BaselineFill> fill_;      // with these, the baseline's thread's, until it has ended:
     std::string mismatch_;                    // why it cannot be used
+    std::atomic<bool> baseline_fits_{false};
     std::exception_ptr baseline_error_;
     std::atomic<bool> baseline_ended_{false};
     std::jthread baseline_thread_;  // last: it uses all of the above

@@ -297,6 +297,19 @@ BOOST_AUTO_TEST_CASE(a_region_without_a_manager_can_be_fenced) {
     BOOST_TEST(peer.exchange(peer.write_only(0, pattern(kPageBytes, 2))).empty());
 }
 
+// Its lists do not name what it has not got itself.
+BOOST_AUTO_TEST_CASE(a_copy_that_is_being_rebuilt_is_no_source) {
+    Fixture f;
+    Rebuilder rebuilder(f.link, Bytes(2 * kPageBytes));
+    RawPeer recoverer(f.link, rebuilder.region, Role::recover);
+    rebuilder.settle(0);
+    BOOST_TEST(int(f.status(f.call(recoverer, fence_capsule(2)))) == int(Status::bad_argument));
+    BOOST_TEST(!rebuilder.region.lease.is_fenced());
+    rebuilder.settle(1);
+    BOOST_TEST(int(f.status(f.call(recoverer, fence_capsule(2)))) == int(Status::ok));
+    BOOST_TEST(rebuilder.region.lease.is_fenced());
+}
+
 // The region goes while the capsule is being served: its R_Key is looked up once.
 BOOST_AUTO_TEST_CASE(a_fence_is_for_the_region_that_was_found) {
     Loopback link({.ack_timeout = 0});

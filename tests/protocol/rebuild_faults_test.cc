@@ -202,6 +202,29 @@ BOOST_AUTO_TEST_CASE(a_baseline_of_a_later_home) {
     BOOST_TEST(has_told(home, "rebuild_without_baseline"));
 }
 
+// What a client gets before anybody has seen the baseline is dirty: it may be another one than the source's.
+BOOST_AUTO_TEST_CASE(a_page_that_comes_before_the_baseline_is_known) {
+    TwoCuts old(1);
+    std::atomic<bool> open{false};
+    FaultyStore store(*old.store);
+    store.reads_fail = [&] {
+        while (!open)
+            std::this_thread::sleep_for(1ms);
+        return false;
+    };
+    NewHome home(old);
+    home.region.wanted->ask(7);
+    LoopbackSource source(old.link, old.region, fence_settles);
+    const RebuildRequest request = home.request(true, true);
+    Running running(home, source.connect(), &store, request);
+    Running::wait_until([&] { return home.region.page_table[7].load() != memory::kPtePending; });
+    open = true;
+    running.end();
+    std::set<uint64_t> dirty = old.changed;
+    dirty.insert(7);
+    home.check(old.now, dirty);
+}
+
 // ---- The source ----
 
 // The connection has ended when nothing needs it any more; then the baseline finds that it has lost pages.
