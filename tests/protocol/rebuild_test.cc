@@ -31,20 +31,21 @@ const Connect kNobody = [](const SourceAddress&, const Cancelled&) -> std::uniqu
 };
 
 // A region with a cut, and changes since: new pages, other content, pages freed.
-void make_history(OldHome& old, std::mt19937_64& random) {
-    old.put_some(random, 2'000);
-    old.checkpoint();
-    old.put_some(random, 500);
-    for (int i = 0; i < 300; ++i)
-        old.free(random() % kPages);
-}
+struct OldHomeWithHistory : OldHome {
+    OldHomeWithHistory() {
+        put_some(random, 2'000);
+        checkpoint();
+        put_some(random, 500);
+        for (int i = 0; i < 300; ++i)
+            free(random() % kPages);
+    }
+    std::mt19937_64 random = seeded();
+};
 
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(from_source_and_baseline) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     NewHome home(old);
     LoopbackSource source(old.link, old.region, fence_settles);
     const uint64_t cut = home.run(source.connect(), old.store.get(), home.request(true, true));
@@ -58,9 +59,7 @@ BOOST_AUTO_TEST_CASE(from_source_and_baseline) {
 }
 
 BOOST_AUTO_TEST_CASE(from_the_source_alone) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     NewHome home(old);
     LoopbackSource source(old.link, old.region, fence_settles);
     home.run(source.connect(), nullptr, home.request(true, false));
@@ -71,9 +70,7 @@ BOOST_AUTO_TEST_CASE(from_the_source_alone) {
 }
 
 BOOST_AUTO_TEST_CASE(from_the_baseline_alone) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     NewHome home(old);
     BOOST_TEST(home.run(kNobody, old.store.get(), home.request(false, true)) == 1U);
     home.check(old.at_cut, {});
@@ -91,9 +88,7 @@ BOOST_AUTO_TEST_CASE(from_the_baseline_alone) {
 
 // Clients store and free while pages come: what they have done stays, dirty.
 BOOST_AUTO_TEST_CASE(clients_are_faster) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     NewHome home(old);
     LoopbackSource source(old.link, old.region, fence_settles);
     std::exception_ptr failed;
@@ -107,8 +102,8 @@ BOOST_AUTO_TEST_CASE(clients_are_faster) {
     Contents expected = old.now;
     std::set<uint64_t> dirty = old.changed;
     for (int i = 0; i < 3'000; ++i) {
-        const uint64_t page = random() % kPages;
-        const auto seed = static_cast<uint8_t>(random());
+        const uint64_t page = old.random() % kPages;
+        const auto seed = static_cast<uint8_t>(old.random());
         home.put(page, seed);
         expected[page] = seed;
         dirty.insert(page);
@@ -154,9 +149,7 @@ BOOST_AUTO_TEST_CASE(wanted_pages_first) {
 
 // The source falls silent in the middle, three times; what it does not answer is asked again.
 BOOST_AUTO_TEST_CASE(a_source_that_comes_and_goes) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     NewHome home(old);
     std::atomic<int> silences{3};
     std::atomic<bool> silent{false};
@@ -184,9 +177,7 @@ BOOST_AUTO_TEST_CASE(a_source_that_comes_and_goes) {
 
 // A page that the source has damaged, and the baseline not, is damaged. Others do not suffer.
 BOOST_AUTO_TEST_CASE(damaged_at_the_source) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     const auto poison = [&](uint64_t page) {
         memory::poison_page(old.region, page, memory::pte_frame(old.region.page_table[page].load()));
     };
@@ -215,9 +206,7 @@ BOOST_AUTO_TEST_CASE(damaged_at_the_source) {
 
 // A baseline that has lost pages: the source still has them.
 BOOST_AUTO_TEST_CASE(damaged_baseline) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     // A byte of the first page of a segment.
     for (const auto& file : std::filesystem::recursive_directory_iterator(old.scratch.path / "store"))
         if (file.path().string().find("segments") != std::string::npos && file.is_regular_file()) {
@@ -245,9 +234,7 @@ BOOST_AUTO_TEST_CASE(damaged_baseline) {
 
 // Cancelled half-way; another attempt goes on from there.
 BOOST_AUTO_TEST_CASE(goes_on_after_an_interruption) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     NewHome home(old);
     std::atomic<uint64_t> passed{0};
     old.link.to_client->filter = [&](rte_mbuf*) {
@@ -269,9 +256,7 @@ BOOST_AUTO_TEST_CASE(goes_on_after_an_interruption) {
 }
 
 BOOST_AUTO_TEST_CASE(what_is_refused) {
-    std::mt19937_64 random = seeded();
-    OldHome old;
-    make_history(old, random);
+    OldHomeWithHistory old;
     std::atomic<int> fences{0};
     LoopbackSource source(old.link, old.region, [&](const MessageRing::Message& message) {
         ++fences;

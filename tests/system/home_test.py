@@ -121,6 +121,13 @@ class Cluster:
                 self.t.equal(node.lagand.terminate(), 0, f"{node.name}'s exit status")
 
 
+def under_load(t, *more):
+    cluster = Cluster(t)
+    bench = cluster.bench(*more)
+    cluster.at_work(bench)
+    return cluster, bench
+
+
 def ends_well(t, bench):
     bench.expect_exit(0, kHangs)
     figures = json.loads(bench.text().strip().splitlines()[-1])
@@ -130,9 +137,7 @@ def ends_well(t, bench):
 
 @suite.case
 def a_load_follows_its_region_and_every_byte_is_right(t):
-    cluster = Cluster(t)
-    bench = cluster.bench()
-    cluster.at_work(bench)
+    cluster, bench = under_load(t)
     cluster.move(bench)
     ends_well(t, bench)
     t.true(cluster.nodes[1].counters()["pages_stored"] > 100, "the second appliance was stored to")
@@ -142,9 +147,7 @@ def a_load_follows_its_region_and_every_byte_is_right(t):
 @suite.case
 def a_load_goes_on_while_its_region_is_rebuilt_elsewhere(t):
     """Nothing is held: the old home is fenced in the middle of it, and its pages are pulled while the load stores to the new one."""
-    cluster = Cluster(t)
-    bench = cluster.bench()
-    cluster.at_work(bench, 3000)
+    cluster, bench = under_load(t)
     one, two = cluster.nodes
     region = one.get("/v1/regions/r")
     grant = one.call("POST", "/v1/regions/r/grants", {"role": "recover"}).body["grant"]
@@ -170,9 +173,7 @@ def a_load_goes_on_while_its_region_is_rebuilt_elsewhere(t):
 
 @suite.case
 def a_roll_back_ends_a_load_with_a_status_of_its_own(t):
-    cluster = Cluster(t)
-    bench = cluster.bench()
-    cluster.at_work(bench)
+    cluster, bench = under_load(t)
     cluster.roll_back(bench)
     bench.expect_exit(4, kHangs)
     t.true("the region was rolled back: acknowledged stores are missing: it is as it was at 2023-11-14 22:13:20 UTC" in bench.text(),
@@ -182,9 +183,7 @@ def a_roll_back_ends_a_load_with_a_status_of_its_own(t):
 
 @suite.case
 def or_it_goes_on_and_finds_what_is_missing(t):
-    cluster = Cluster(t)
-    bench = cluster.bench("--on-rollback", "continue")
-    cluster.at_work(bench)
+    cluster, bench = under_load(t, "--on-rollback", "continue")
     cluster.roll_back(bench)
     bench.expect_exit(1, kHangs)
     t.true("going on, as asked" in bench.text(), bench.text()[-600:])
@@ -194,9 +193,7 @@ def or_it_goes_on_and_finds_what_is_missing(t):
 
 @suite.case
 def while_the_manager_is_away_the_home_of_before_will_do(t):
-    cluster = Cluster(t)
-    bench = cluster.bench()
-    cluster.at_work(bench)
+    cluster, bench = under_load(t)
     cluster.manager.away = True
     cluster.nodes[0].lagand.kill()
     cluster.nodes[0].start()
