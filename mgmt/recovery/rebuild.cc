@@ -160,22 +160,20 @@ class Rebuild {
         }
         return source;
     }
-    // Null: it has not answered for so long that `give_up` has said yes.
-    std::unique_ptr<SourceConnection> reach(const std::function<bool(Clock::duration)>& give_up) {
-        const auto begin = Clock::now();
-        while (true) {
-            try {
-                auto source = attempt();
-                progress_.say("");
-                progress_.state = RebuildState::rebuilding;
-                return source;
-            } catch (const SourceError& error) {
-                if (error.why == Why::invalid || error.why == Why::cancelled) throw;
-                lose(error.what());
-            }
-            if (give_up(Clock::now() - begin)) return nullptr;
-            back_off();
+    // Null: it does not answer. `missed`: the region cannot be whole without it.
+    std::unique_ptr<SourceConnection> try_to_reach(bool missed) {
+        try {
+            auto source = attempt();
+            progress_.say("");
+            progress_.state = RebuildState::rebuilding;
+            return source;
+        } catch (const SourceError& error) {
+            if (error.why == Why::invalid || error.why == Why::cancelled) throw;
+            progress_.say(error.what());
+            if (missed) lose(error.what());
         }
+        back_off();
+        return nullptr;
     }
     // Between attempts that bring nothing, whether or not they get a connection.
     void back_off() {
@@ -183,7 +181,6 @@ class Rebuild {
         retry_ = std::min(2 * retry_, kLastRetry);
     }
     void lose(const std::string& why) {
-        progress_.say(why);
         if (progress_.state.exchange(RebuildState::source_lost) == RebuildState::source_lost) return;
         means_.events.add(Severity::warning, "rebuild_source_lost", request_.region,
                           why + ": it is asked again until it answers");
@@ -205,16 +202,19 @@ class Rebuild {
     }
     // All that needs the source; `connected`: called once, when its lists are known.
     void pull(const std::function<void()>& connected) {
-        const auto never = [](Clock::duration) { return false; };
-        std::unique_ptr<SourceConnection> source = reach(never);
+        std::unique_ptr<SourceConnection> source;
+        while (!source)
+            source = try_to_reach(true);
         connected();
         const PageSet none;
         PagePull pull(means_, settler_, wanted_, *lists_, present_ ? *present_ : none, !takes_all_,
                       baseline_fits_, progress_);
-        while (source && !pull_some(pull, *source)) {
+        while (!pull_some(pull, *source)) {
             source.reset();
-            if (done_without_source(pull)) return;
-            source = reach([&](Clock::duration time) { return may_give_up(pull, time); });
+            for (const auto lost = Clock::now(); !source; source = try_to_reach(is_missed(pull))) {
+                if (done_without_source(pull)) return;
+                if (Clock::now() - lost > means_.patience && !is_missed(pull) && baseline_done()) return;
+            }
         }
     }
     // False: the connection has ended.
@@ -244,12 +244,12 @@ class Rebuild {
         }
         return false;
     }
-    // Only pages are missing that the baseline should have had: a region without them is more than none.
-    bool may_give_up(const PagePull& pull, Clock::duration waited) {
-        if (waited < means_.patience || !pull.lists_done() || !baseline_done() || !fill_) return false;
-        const std::vector<uint64_t> missing = wanted_.for_source();
-        return std::all_of(missing.begin(), missing.end(),
-                           [this](uint64_t page) { return fill_->has_lost(page); });
+    // Or else nothing needs it but pages that the baseline has lost: a region without them is more than none.
+    bool is_missed(const PagePull& pull) {
+        if (takes_all_ || !pull.lists_done()) return true;
+        const std::vector<uint64_t> pages = wanted_.for_source();
+        return std::any_of(pages.begin(), pages.end(),
+                           [this](uint64_t page) { return lists_->contains(page); });
     }
 
     // Nobody has these.

@@ -257,8 +257,12 @@ BOOST_AUTO_TEST_CASE(the_source_is_asked_again_for_what_the_baseline_has_lost) {
         return !home.progress.problem.empty();
     });
     open = true;
-    Running::wait_until([&] { return home.progress.state == RebuildState::source_lost; });
+    Running::wait_until([&] {
+        const std::scoped_lock lock(home.progress.mutex);
+        return home.progress.problem == "the port is down";
+    });
     BOOST_TEST(home.region.pending.load() > 0U);
+    BOOST_CHECK(home.progress.state == RebuildState::rebuilding);  // nobody has to give it up for these
     silent = false;
     running.end();
     home.check(old.now, all_of(old.now));
