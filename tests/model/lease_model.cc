@@ -146,6 +146,7 @@ class Steps {
             from_.baseline_epoch > node.epoch)
             return;
         State s = from_;
+        s.baseline_there = 1;
         s.baseline_epoch = node.epoch;
         s.baseline_value = node.value;
         s.node[n].dirty = 0;
@@ -206,7 +207,7 @@ class Steps {
         if (target.power != Node::up || target.epoch < 2) return;
         const Attempt& attempt = from_.attempt[target.epoch - 2U];
         if (attempt.target != n) return;
-        read_baseline(n);
+        if (attempt.with_source != 0 || from_.baseline_there != 0) read_baseline(n);
         if (target.pending != 0 && target.baseline_seen != 0 &&
             (attempt.with_source == 0 || target.listed == 1)) {
             State s = from_;
@@ -342,7 +343,9 @@ class Steps {
             to_record(s, State::lease_over);
             give(s, {"node {} has fenced the source, or dropped its copy: on record", attempt.target});
         }
-        if (from_.record == State::lease_over && accepted) switches(attempt);
+        const bool found = attempt.with_source != 0 || target.baseline_seen != 0 || target.pending == 0;
+        if (from_.record == State::lease_over && accepted && (found || !rules_.checkpoint_before_switch))
+            switches(attempt);
         if (from_.record == State::switched && target.pending == 0) {
             State s = from_;
             to_record(s, State::none);
@@ -407,6 +410,7 @@ class Steps {
 
 State first_state(const Bounds& bounds) {
     State s;
+    s.baseline_there = bounds.checkpointed ? 1 : 0;
     s.node[0].epoch = 1;
     for (uint8_t n = bounds.nodes; n < kNodes; n++)
         s.node[n] = {.power = Node::gone};
@@ -420,6 +424,10 @@ void successors(const State& from, const Rules& rules, const Bounds& bounds, con
 std::string violation(const State& s) {
     const auto serve = std::count_if(s.node.begin(), s.node.end(), [](const Node& n) { return n.serves(); });
     if (serve > 1) return "two nodes hold a valid lease";
+    const Node& home = s.node[s.home];
+    if (s.record == State::switched && s.latest().with_source == 0 && s.baseline_there == 0 &&
+        home.epoch == s.epoch && home.pending != 0)
+        return "clients are led to a home that has nothing";
     for (const Node& n : s.node) {
         if (n.serves() && n.pending == 0 && n.value < s.acknowledged && s.rolled_back <= s.acknowledged_epoch)
             return "a node serves an older page than was acknowledged, and nobody says that it was rolled "

@@ -23,10 +23,11 @@ constexpr uint8_t kNobody = 3;
 
 // What is finite: without these, there would be always new states.
 struct Bounds {
-    uint8_t nodes = 2;       // at most kNodes
-    uint8_t stores = 1;      // acknowledged
-    uint8_t faults = 1;      // of nodes
-    uint8_t last_epoch = 3;  // failovers, moves and roll-backs are one less; at most kMaxEpoch
+    uint8_t nodes = 2;         // at most kNodes
+    uint8_t stores = 1;        // acknowledged
+    uint8_t faults = 1;        // of nodes
+    uint8_t last_epoch = 3;    // failovers, moves and roll-backs are one less; at most kMaxEpoch
+    bool checkpointed = true;  // once, before it all begins
 };
 
 // What keeps the protocol safe. A test takes away one at a time.
@@ -46,6 +47,7 @@ struct Rules {
     bool baseline_alone_rolls_back = true;       // whatever the source had said about its dirty pages
     bool every_attempt_has_its_epoch = true;     // also after one that was given up
     bool source_has_the_homes_epoch = true;      // another copy in its place is no source
+    bool checkpoint_before_switch = true;        // without a source, one is found first
     // And what makes it end:
     bool switched_can_be_rolled_back = true;  // when the source is lost before the target is whole
     bool attempts_can_be_given_up = true;     // when the target is lost before it is the home
@@ -105,7 +107,7 @@ struct State {
     uint8_t record = none;
     std::array<Attempt, kMaxEpoch - 1> attempt{};  // of epoch 2 and on
     // The baseline.
-    uint8_t baseline_epoch = 1, baseline_value = 0;
+    uint8_t baseline_there = 1, baseline_epoch = 1, baseline_value = 0;
     // What the client knows.
     uint8_t acknowledged = 0, acknowledged_epoch = 0;
     uint8_t faults = 0;

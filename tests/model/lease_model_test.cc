@@ -17,9 +17,13 @@ constexpr const char* kTwoLeases = "two nodes hold a valid lease";
 constexpr const char* kLostStore =
     "a node serves an older page than was acknowledged, and nobody says that it was rolled back";
 
+constexpr const char* kEmptyHome = "clients are led to a home that has nothing";
+
 // Large enough to fail over, and back.
 constexpr Bounds kThereAndBack = {.nodes = 2, .stores = 1, .faults = 1, .last_epoch = 3};
 constexpr Bounds kOnce = {.nodes = 2, .stores = 1, .faults = 1, .last_epoch = 2};
+constexpr Bounds kNoCheckpoint = {
+    .nodes = 2, .stores = 1, .faults = 1, .last_epoch = 2, .checkpointed = false};
 
 void keeps_its_promises(const Bounds& bounds) {
     Explorer all(Rules{}, bounds);
@@ -59,6 +63,7 @@ const Mutation kUnsafe[] = {
     {WITHOUT(baseline_alone_rolls_back), kLostStore, kOnce},
     {WITHOUT(every_attempt_has_its_epoch), kTwoLeases, kOnce},
     {WITHOUT(source_has_the_homes_epoch), kLostStore, kThereAndBack},
+    {WITHOUT(checkpoint_before_switch), kEmptyHome, kNoCheckpoint},
 };
 const Mutation kEndless[] = {
     {WITHOUT(switched_can_be_rolled_back), "", {.stores = 0}},
@@ -78,6 +83,12 @@ BOOST_AUTO_TEST_CASE(three_nodes) {
 
 BOOST_AUTO_TEST_CASE(two_stores_and_two_faults) {
     keeps_its_promises({.nodes = 2, .stores = 2, .faults = 2, .last_epoch = 2});
+}
+
+// It need not end, when a node is lost with the only copy.
+BOOST_AUTO_TEST_CASE(before_any_checkpoint) {
+    const Explorer all(Rules{}, kNoCheckpoint);
+    BOOST_REQUIRE_MESSAGE(all.broken().empty(), all.broken() << ":\n" << all.way_to_violation());
 }
 
 BOOST_AUTO_TEST_CASE(long_form) {
