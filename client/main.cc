@@ -2,8 +2,10 @@
 // The lagan command: its words on the command line. What they do is in run/ and doctor/.
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 #include "client/commands/commands.h"
+#include "client/commands/completion.h"
 #include "client/doctor/doctor_command.h"
 #include "client/pager/attach_message.h"
 #include "client/run/appliance_store.h"
@@ -58,6 +60,10 @@ int main(int argc, char** argv) {
     commands::Builder builder;
     commands::add_commands(app, builder);
 
+    if (argc > 1 && std::string_view(argv[1]) == "__complete") {
+        print(commands::complete(app, {argv + 2, argv + argc}, commands::known_names));
+        return 0;
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -3,13 +3,17 @@
 // means.
 #pragma once
 
-#include <CLI/App.hpp>
 #include <cstdint>
 #include <functional>
 #include <string>
 
 #include "client/commands/server.h"
 #include "client/target.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace lagan::client::commands {
 

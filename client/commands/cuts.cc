@@ -22,7 +22,9 @@ constexpr std::array<Column, 7> kCutColumns{{{"MANIFEST", "manifest"},
                                              {"STORED", "stored_bytes", bytes},
                                              {"PROBLEM", "problem"}}};
 
-Seen look_at(const json& status) {
+}  // namespace
+
+Seen look_at_copying(const json& status) {
     const std::string state = word(status, "state");
     const uint64_t done = number(status, "pages_done"), all = number(status, "pages");
     return {.ended = state != "running" && state != "waiting",
@@ -32,15 +34,14 @@ Seen look_at(const json& status) {
             .more = state == "running" ? fmt::format("{} of {} pages", done, all) : std::string()};
 }
 
-}  // namespace
-
 void print_cuts(const json& cuts) {
     print_rows(kCutColumns, cuts);
 }
 
 int finish_copying(Server& server, const Options& options, const json& begun, const std::string& target,
                    const std::string& what, const char* bytes_key) {
-    const json status = options.no_wait ? begun : wait_for_end(server, options, target, what, look_at);
+    const json status =
+        options.no_wait ? begun : wait_for_end(server, options, target, what, look_at_copying);
     const std::string state = word(status, "state");
     if (options.json) {
         print_json(status);

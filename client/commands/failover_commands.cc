@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+#include <map>
+
 #include "client/commands/commands.h"
+#include "client/commands/drill.h"
 #include "client/commands/moves.h"
 #include "client/commands/report.h"
 
@@ -59,6 +63,44 @@ constexpr const char* kExamples = R"(Examples:
   lagan failover start db --to b       gives its home up, though nothing is wrong with it
   lagan failover test --interface eth1 --local-address 10.79.0.9/24)";
 
+constexpr const char* kDrillFooter =
+    R"(Makes a region, fills it, writes a checkpoint, gives its home up, looks whether all is there at the next one,
+and deletes it. No other region is touched. With a way to the appliances, a client stores known pages first, goes
+on reading and storing all the while, and reads everything back.
+
+  lagan failover test --interface eth1 --local-address 10.79.0.9/24
+  lagan failover test --fabric verbs --size 1GiB --from a --to b --json
+
+Exit status: 0 passed, 1 not, 3 no manager answers, 4 the token may not do this, 130 Ctrl-C; the region is deleted
+in any case.)";
+
+void add_drill(CLI::App& failover, Builder& builder) {
+    static const std::map<std::string, FabricKind> kFabrics = {{"dpdk", FabricKind::dpdk},
+                                                               {"verbs", FabricKind::verbs}};
+    Options& options = builder.options();
+    CLI::App* test =
+        builder.add(failover, "test", "A drill with a region of its own, and how long each step takes",
+                    Asks::manager, run_drill);
+    test->add_option("--size", options.size, "Of the region")
+        ->default_str("16MiB")
+        ->option_text("SIZE [16MiB]");
+    test->add_option("--from", options.node, "Its first home (default: where most memory is unclaimed)")
+        ->option_text("NODE");
+    builder.to(test, "Its second one (default: where most memory is unclaimed)");
+    test->add_option("--fabric", options.way.fabric, "How a client gets to the appliances")
+        ->transform(CLI::CheckedTransformer(kFabrics))
+        ->option_text("{dpdk,verbs} [dpdk]");
+    auto* interface = test->add_option("--interface", options.way.own_port.interface,
+                                       "dpdk: the network interface that leads to them")
+                          ->option_text("NAME");
+    auto* address = test->add_option("--local-address", options.way.own_port.address,
+                                     "dpdk: an address there that nobody has, not the kernel either")
+                        ->option_text("ADDRESS/LENGTH")
+                        ->needs(interface);
+    interface->needs(address);
+    test->footer(kDrillFooter);
+}
+
 }  // namespace
 
 void add_failover_commands(CLI::App& app, Builder& builder) {
@@ -79,6 +121,7 @@ void add_failover_commands(CLI::App& app, Builder& builder) {
     start->add_option("--reason", options.reason, "For the record")->option_text("TEXT");
     builder.wait(start);
     builder.key(start);
+    add_drill(*failover, builder);
 }
 
 }  // namespace lagan::client::commands

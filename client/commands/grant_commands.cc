@@ -4,9 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
+#include <stdexcept>
 
 #include "client/commands/commands.h"
 #include "client/commands/report.h"

@@ -33,8 +33,10 @@ constexpr std::array<Column, 9> kColumns{{{"ID", "id"},
                                           {"TOOK", "times", took},
                                           {"PROBLEM", "problem"}}};
 
+}  // namespace
+
 // The target tells of pages while it is filled.
-Seen look_at(const json& failover) {
+Seen look_at_move(const json& failover) {
     Seen seen{.ended = failover.at("ended"), .step = word(failover, "step")};
     const json& progress = failover.at("progress");
     if (progress.is_object()) {
@@ -49,10 +51,8 @@ Seen look_at(const json& failover) {
     return seen;
 }
 
-}  // namespace
-
 json wait_for_move(Server& server, const Options& options, const std::string& id, const std::string& what) {
-    return wait_for_end(server, options, path_of("failovers", id), what, look_at);
+    return wait_for_end(server, options, path_of("failovers", id), what, look_at_move);
 }
 
 void print_moves(const json& failovers) {

@@ -44,7 +44,7 @@ std::string new_key() {
 
 }  // namespace
 
-Server::Server(const Where& where, std::chrono::milliseconds patience) : patience_(patience) {
+Server::Server(const Where& where, std::chrono::milliseconds patience) : where_(where), patience_(patience) {
     if (where.manager.urls.empty())
         appliance_.emplace(where.appliance, patience);
     else

@@ -32,6 +32,7 @@ class Server {
   public:
     explicit Server(const Where& where, std::chrono::milliseconds patience = std::chrono::seconds(10));
 
+    const Where& where() const { return where_; }
     bool is_manager() const { return managers_.has_value(); }
 
     nlohmann::json get(const std::string& target);
@@ -61,6 +62,7 @@ class Server {
     nlohmann::json ask_appliance(const std::string& method, const std::string& target,
                                  const nlohmann::json& body) const;
 
+    const Where where_;
     std::optional<ManagerEndpoints> managers_;
     std::optional<NodeClient> appliance_;
     const std::chrono::milliseconds patience_;

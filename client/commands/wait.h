@@ -33,10 +33,31 @@ class Farewell {
     Farewell& operator=(const Farewell&) = delete;
 };
 
+// Ctrl-C.
+struct Interrupted {};
+
+// While one lives, Ctrl-C is noted, for commands that have something to clean up; the second one says
+// `farewell` and ends the process. One at a time, and no Farewell meanwhile.
+class Interrupts {
+  public:
+    explicit Interrupts(const std::string& farewell);
+    ~Interrupts();
+    Interrupts(const Interrupts&) = delete;
+    Interrupts& operator=(const Interrupts&) = delete;
+
+    bool happened() const;
+    void check() const;  // throws Interrupted
+};
+
+// How far checkpoints and restores are, and failovers.
+Seen look_at_copying(const nlohmann::json& status);
+Seen look_at_move(const nlohmann::json& failover);
+
 // Asks for `target` until look() says that it has ended, and returns that answer. A server that goes away
 // meanwhile is waited for, a minute long. Throws Refused, StillUnderWay (of options.timeout_s), or
-// std::runtime_error.
+// std::runtime_error. Ctrl-C ends the process, or throws Interrupted if there are `interrupts`.
 nlohmann::json wait_for_end(Server& server, const Options& options, const std::string& target,
-                            const std::string& what, Seen (*look)(const nlohmann::json&));
+                            const std::string& what, Seen (*look)(const nlohmann::json&),
+                            const Interrupts* interrupts = nullptr);
 
 }  // namespace lagan::client::commands

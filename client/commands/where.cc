@@ -5,6 +5,7 @@
 #include <toml++/toml.h>
 
 #include <boost/algorithm/string/split.hpp>
+#include <stdexcept>
 #include <system_error>
 
 #include "client/connect.h"
@@ -16,7 +17,7 @@ namespace {
 std::string text_of(const toml::table& table, const char* key, const std::string& file) {
     const toml::node* const node = table.get(key);
     if (node == nullptr) return {};
-    if (!node->is_string()) throw std::runtime_error(fmt::format("{}: {}: must be text", file, key));
+    if (!node->is_string()) throw std::invalid_argument(fmt::format("{}: {}: must be text", file, key));
     return node->as_string()->get();
 }
 
@@ -28,7 +29,8 @@ std::vector<std::string> urls_of(const toml::table& table, const std::string& fi
     }
     std::vector<std::string> urls;
     for (const toml::node& node : *list) {
-        if (!node.is_string()) throw std::runtime_error(file + ": manager: must be text, or a list of texts");
+        if (!node.is_string())
+            throw std::invalid_argument(file + ": manager: must be text, or a list of texts");
         urls.push_back(node.as_string()->get());
     }
     return urls;
@@ -40,7 +42,7 @@ ManagerOptions read_config(const std::filesystem::path& path) {
         const toml::table table = toml::parse_file(file);
         for (const auto& [key, value] : table)
             if (key != "manager" && key != "token_file" && key != "ca")
-                throw std::runtime_error(
+                throw std::invalid_argument(
                     fmt::format("{}: unknown key \"{}\"; there are manager, token_file "
                                 "and ca",
                                 file, std::string(key.str())));
@@ -52,7 +54,7 @@ ManagerOptions read_config(const std::filesystem::path& path) {
                 .token_file = beside(text_of(table, "token_file", file)),
                 .ca = beside(text_of(table, "ca", file))};
     } catch (const toml::parse_error& error) {
-        throw std::runtime_error(
+        throw std::invalid_argument(
             fmt::format("{}:{}: {}", file, error.source().begin.line, error.description()));
     }
 }

@@ -18,7 +18,7 @@ std::filesystem::path config_path(const Environment& environment);
 
 // What is empty in `given` comes from LAGAN_MANAGER (several: separated by commas), LAGAN_TOKEN_FILE and
 // LAGAN_CA, else from the file's keys manager, token_file and ca. An appliance that was given is left alone;
-// if nothing says otherwise, it is this machine's. Throws std::runtime_error that names the file.
+// if nothing says otherwise, it is this machine's. Throws std::invalid_argument that names the file.
 Where complete_where(Where given, const Environment& environment);
 
 }  // namespace lagan::client::commands
