@@ -35,6 +35,7 @@ struct Options {
     std::string region, node, target, tenant, id, reason;
     std::string size, reserve;
     bool overcommit = false;
+    bool force = false;     // give up what is lost
     bool cancel = false;    // checkpoint
     uint64_t manifest = 0;  // restore: 0: the newest
     std::string api, address;

@@ -49,6 +49,15 @@ int show_failover(Server& server, const Options& options) {
     return kDone;
 }
 
+int cancel_failover(Server& server, const Options& options) {
+    const json failover = server.del(path_of("failovers", options.id));
+    if (options.json)
+        print_json(failover);
+    else
+        fmt::print("asked for: lagan failover show {} tells whether it still could\n", options.id);
+    return kDone;
+}
+
 int start_failover(Server& server, const Options& options) {
     json request{{"region", options.region}};
     if (!options.target.empty()) request["target"] = options.target;

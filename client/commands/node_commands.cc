@@ -68,7 +68,7 @@ int add_node(Server& server, const Options& options) {
 }
 
 int remove_node(Server& server, const Options& options) {
-    server.del(place(options));
+    server.del(place(options) + (options.force ? "?force=true" : ""));
     return kDone;
 }
 
@@ -98,7 +98,7 @@ int drain_node(Server& server, const Options& options) {
     }
     if (!moves.empty()) print_moves(moves);
     for (const json& region : drain.at("busy"))
-        fmt::print(stderr, "lagan: region {} has something else under way: drain again when that has ended\n",
+        fmt::print(stderr, "lagan: region {} has something else under way: it goes when that has ended\n",
                    region.get<std::string>());
     if (good && moves.empty()) fmt::print("{} has no regions, and gets none\n", options.node);
     return good ? kDone : kFailed;
@@ -137,8 +137,11 @@ void add_node_commands(CLI::App& app, Builder& builder) {
     add->add_option("--port", options.port, "Of its RDMA service")->option_text("PORT");
     builder.key(add);
 
-    builder.node(
-        builder.add(*node, "remove", "Forget a node that has no regions", Asks::manager, remove_node));
+    CLI::App* remove =
+        builder.add(*node, "remove", "Forget a node that has no regions", Asks::manager, remove_node);
+    builder.node(remove);
+    remove->add_flag("--force", options.force,
+                     "Also when regions are to be deleted there, which are forgotten with it (admins)");
     CLI::App* drain =
         builder.add(*node, "drain", "Move all regions of a node elsewhere", Asks::manager, drain_node);
     builder.node(drain);

@@ -82,7 +82,7 @@ int create_region(Server& server, const Options& options) {
 }
 
 int delete_region(Server& server, const Options& options) {
-    const json left = server.del(place(options));
+    const json left = server.del(place(options) + (options.force ? "?force=true" : ""));
     if (!left.is_null())
         fmt::print(stderr, "lagan: {} does not answer; the region goes when it is back\n",
                    word(left, "node"));
@@ -159,8 +159,12 @@ void add_region_commands(CLI::App& app, Builder& builder) {
     builder.add(*region, "list", "All regions", Asks::either, list_regions);
     builder.region(builder.add(*region, "show", "One region", Asks::either, show_region));
     add_create(*region, builder);
-    builder.region(builder.add(*region, "delete", "Delete a region; its connections are closed", Asks::either,
-                               delete_region));
+    CLI::App* remove = builder.add(*region, "delete", "Delete a region; its connections are closed",
+                                   Asks::either, delete_region);
+    builder.region(remove);
+    remove->add_flag(
+        "--force", options.force,
+        "Whatever its node says, and whatever failover is under way: it is lost (admins, managers)");
     CLI::App* move =
         builder.add(*region, "move", "Move a region to another node", Asks::manager, move_region);
     builder.region(move);

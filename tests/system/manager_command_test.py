@@ -134,6 +134,13 @@ def what_is_wrong_is_said(t):
     t.true('no region "db"' in c.error(1, "region", "delete", "db", env=blue), "another tenant's")
     c.error(4, "region", "move", "db", env=red)
     t.equal(c.json("region", "list")["regions"][0]["name"], "db", "nothing was changed by all this")
+    # What is lost for good, an admin gives up.
+    home = c.json("region", "show", "db")["node"]
+    c.nodes[home].lagand.kill()
+    t.true("home of 1 regions" in c.error(1, "node", "remove", home), "a node with a region")
+    c.run("region", "delete", "db", "--force")
+    c.run("node", "remove", home, "--force")
+    t.equal(len(c.json("node", "list")["nodes"]), 1, "what is left")
 
 
 @suite.case
@@ -173,6 +180,7 @@ def regions_move_and_nodes_are_drained(t):
     c.m.wait_ready("db")
     begun = c.json("region", "move", "db", "--no-wait")
     t.wait_until(lambda: c.json("failover", "show", begun["id"])["ended"], "its end")
+    t.true("no way back" in c.error(1, "failover", "cancel", begun["id"]), "too late")
     t.equal(c.nodes["b"].client("read:0:50", region="web")[0]["crcs"], c.nodes["a"].crcs("web"), "pages of what was moved")
 
 
