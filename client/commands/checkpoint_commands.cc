@@ -65,7 +65,8 @@ json last_checkpoint(Server& server, const std::string& region) {
 int list_checkpoints(Server& server, const Options& options) {
     if (!options.region.empty()) return list_cuts(server, options);
     json all = json::array();
-    for (const json& region : server.list("/v1/regions", "regions").at("regions"))
+    const json regions = server.list("/v1/regions", "regions");
+    for (const json& region : regions.at("regions"))
         all.push_back(last_checkpoint(server, word(region, "name")));
     if (options.json)
         print_json({{"checkpoints", all}});

@@ -159,7 +159,8 @@ std::vector<std::string> known_names(const std::string& what, const Where& given
     try {
         Server server(complete_where(given, [](const char* name) { return std::getenv(name); }), kPatience);
         const char* const list = what == "NODE" ? "nodes" : what == "REGION" ? "regions" : "failovers";
-        for (const auto& each : server.list(std::string("/v1/") + list, list).at(list))
+        const nlohmann::json all = server.list(std::string("/v1/") + list, list);
+        for (const auto& each : all.at(list))
             names.push_back(word(each, what == "FAILOVER" ? "id" : "name"));
     } catch (const std::exception&) {  // no names then: a completion has nowhere to complain
     }

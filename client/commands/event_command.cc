@@ -43,7 +43,8 @@ json newest(const json& events, const Options& options, uint64_t count) {
 
 [[noreturn]] void ask_again_and_again(Server& server, const Options& options, uint64_t after) {
     for (;; std::this_thread::sleep_for(kAskEvery)) {
-        for (const json& event : server.get(fmt::format("/v1/events?after={}", after)).at("events")) {
+        const json events = server.get(fmt::format("/v1/events?after={}", after));
+        for (const json& event : events.at("events")) {
             print_event(options, event);
             after = number(event, "number");
         }
