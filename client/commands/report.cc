@@ -33,6 +33,7 @@ std::string field_text(const json& object, const std::string& key) {
     if (key.ends_with("_bytes")) return bytes(object, key.c_str());
     if (key.ends_with("time_us")) return time_us(object, key.c_str());
     if (key == "time_ms" || key == "created_ms") return time_ms(object, key.c_str());
+    if (key.ends_with("_ms")) return plain(object, key.c_str()) + " ms";
     return plain(object, key.c_str());
 }
 
