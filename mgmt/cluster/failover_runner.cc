@@ -223,10 +223,12 @@ bool FailoverRunner::decide_source(Work& work, Source source, const NodeSeen& se
     return to_step(work, Step::fencing);
 }
 
-// An older copy of the region, of an earlier failover or attempt, is in the way.
-void FailoverRunner::make_way(const FailoverRecord& f, const NodeRecord& target, const NodeSeen& seen) {
+// An older copy of the region, of an earlier failover or attempt, is in the way. Another region that somebody
+// made there under this name stays: the target refuses the order.
+void FailoverRunner::make_way(const FailoverRecord& f, const std::string& uid, const NodeRecord& target,
+                              const NodeSeen& seen) {
     const HeardRegion* const old = seen.region(f.region);
-    if (old == nullptr || old->epoch >= f.epoch) return;
+    if (old == nullptr || old->uid != uid || old->epoch >= f.epoch) return;
     nodes_.drop_rebuild(target, f.region, old->epoch);
     nodes_.delete_region(target, f.region, old->epoch);
 }
@@ -251,7 +253,7 @@ bool FailoverRunner::order(Work& work, const NodeSeen& seen) {
                         .epoch = f.source_epoch};
     }
     try {
-        make_way(f, target, seen);
+        make_way(f, r.uid, target, seen);
         nodes_.order_rebuild(target, order);
     } catch (const NodeError& error) {
         // After the switch there is no other target: clients have stored at this one.

@@ -67,7 +67,8 @@ class FailoverRunner {
     bool reclaim(Work& work);
     bool choose_target(Work& work, const std::string& target);
     bool decide_source(Work& work, FailoverRecord::Source source, const NodeSeen& seen);
-    void make_way(const FailoverRecord& f, const NodeRecord& target, const NodeSeen& seen);
+    void make_way(const FailoverRecord& f, const std::string& uid, const NodeRecord& target,
+                  const NodeSeen& seen);
     bool order(Work& work, const NodeSeen& seen);
     bool switch_home(Work& work, const RebuildStatus& rebuild);
     bool finish(Work& work, const std::optional<RebuildStatus>& rebuild);

@@ -11,7 +11,7 @@ class Faults:
     """Each method does one fault and returns what ends it, or nothing if there was nobody to do it to."""
 
     kinds = ("kill_home", "kill_home_and_rescue", "kill_target", "kill_manager", "kill_etcd", "stop_home", "stop_target", "stop_manager",
-             "stop_etcd", "cut_client", "cut_nodes", "cut_manager", "cut_directory", "stop_store", "cut_store", "move", "drain", "checkpoint")
+             "stop_etcd", "cut_client", "cut_nodes", "cut_manager", "cut_directory", "stop_store", "cut_store", "damage_store", "move", "drain", "checkpoint")
 
     def __init__(self, cluster, watcher):
         self.cluster, self.watcher, self.network = cluster, watcher, cluster.network
@@ -181,6 +181,12 @@ class Faults:
         """Of the home, or of all appliances."""
         node = self.home(region)
         return self.cut(*((each.host, "s3") for each in self.cluster.nodes.values() if choice < 0.5 or each is node))
+
+    def damage_store(self, _region, _choice):
+        if self.cluster.store.stopped:
+            return None
+        self.cluster.store.damage()
+        return lambda: None
 
     # ---- Orders ----
 

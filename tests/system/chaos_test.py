@@ -24,7 +24,8 @@ kRegions = ("r0", "r1", "r2")
 kPages = 512
 kTimes = "[failover]\nhalf_way_wait_ms = 4000"
 # What is done more often than other things.
-kWeights = {"kill_home": 4, "kill_target": 3, "kill_manager": 2, "stop_home": 2, "stop_target": 2, "cut_manager": 3, "checkpoint": 3}
+kWeights = {"kill_home": 4, "kill_target": 3, "kill_manager": 2, "stop_home": 2, "stop_target": 2, "cut_manager": 3, "checkpoint": 3,
+            "damage_store": 0.3}
 
 
 class Chaos:
@@ -98,6 +99,8 @@ class Chaos:
 
     def judge(self):
         self.t.equal(self.watcher.wrong, [], "two homes")
+        damaged = {region: client.said("damaged") for region, client in self.clients.items()}
+        self.t.true(self.faults.done["damage_store"] > 0 or not any(damaged.values()), f"damaged pages, and nobody damaged anything: {damaged}")
         for region, client in self.clients.items():
             record = self.cluster.leader().region(region)
             rolled_back = record["rolled_back"]

@@ -406,6 +406,11 @@ def what_no_manager_made_no_manager_touches(t):
     d.cluster.create("own", 1 << 20, d.home.name)
     t.defer(lambda: d.cluster.leader().call("DELETE", "/v1/regions/own"))
     uid = other.region("own")["uid"]
+    drill = d.cluster.leader().good("POST", "/v1/failovers", {"region": "own", "target": other.name})["id"]
+    drill = d.step(drill, "failed", "done")
+    t.equal(drill["step"], "failed", f"{drill}")
+    t.equal(other.region("own")["uid"], uid, "nobody's region")
+    d.served("own")
     d.cut(d.home, d.cluster.leader())
     t.wait_until(lambda: d.region("own")["epoch"] > 1, "a new home", kPatience)
     t.equal(d.served("own")["node"], d.others[1].name, "its new home")

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """object_server.py ADDRESS PORT: as much of S3 as a baseline store needs, in memory: one bucket, nobody's signature is looked at. It
-can be stopped and cut off as a service can. POST /damage flips a bit of the largest object of each folder."""
+can be stopped and cut off as a service can. POST /damage flips a bit of the largest segment
+of each region."""
 import http.server
 import sys
 import threading
@@ -35,7 +36,9 @@ class Objects:
         with self.lock:
             largest = {}
             for key, content in self.content.items():
-                folder = key.split("/")[0]
+                if "/segments/" not in key:
+                    continue
+                folder = key.rpartition("/")[0]
                 if len(content) > len(self.content.get(largest.get(folder), b"")):
                     largest[folder] = key
             for key in largest.values():

@@ -3,7 +3,8 @@
 """Stores, frees and reads pages of one region by liblagan, and remembers what was in each page when.
 
 Every read is compared. When the region was rolled back, the program starts anew in place (DPDK runs once in a process), reads
-everything, and looks whether that is what the region was at one moment; it says which, and goes on from there. What it says is a line
+everything, and looks whether that is what the region was at one moment; it says which, and goes on from there. Pages that are damaged
+it names, and stores anew. What it says is a line
 of JSON each. Standard input: `quiet`: reads everything and waits; `load`: goes on; its end: reads everything and ends.
 
 Times are seconds of CLOCK_MONOTONIC, which the test has as well.
@@ -23,7 +24,7 @@ import time
 kPage = 4096
 kZeros = bytes(kPage)
 kMost = 16  # pages of one call
-kOk, kNoFrames, kLost, kRolledBack = 0, 3, 4, 6
+kOk, kNoFrames, kRolledBack = 0, 3, 6
 kForEver = 100_000  # seconds to reconnect in
 
 
@@ -33,6 +34,10 @@ class ManagerOptions(ctypes.Structure):
 
 
 class RolledBack(Exception):
+    pass
+
+
+class Damaged(Exception):
     pass
 
 
@@ -81,12 +86,11 @@ class Memory:
         version, _, _, free = self.entries[page][-1]
         return kZeros if free else content(page, version)
 
-    def check(self, first, data, when):
-        for index in range(len(data) // kPage):
-            found = data[index * kPage:(index + 1) * kPage]
-            if found != self.wanted(first + index):
-                give_up(f"page {first + index} {when}: {self.describe(first + index, found)}")
-        self.figures["pages_read"] += len(data) // kPage
+    def check(self, first, pages, when):
+        for page, found in enumerate(pages, first):
+            if found not in (self.wanted(page), None):
+                give_up(f"page {page} {when}: {self.describe(page, found)}")
+        self.figures["pages_read"] += len(pages)
 
     def describe(self, page, found):
         if found == kZeros:
@@ -96,11 +100,13 @@ class Memory:
             what = f"page {of_page}'s version {version}" + ("" if found == content(of_page, version) else " in part")
         return f"found {what}; the last of what was stored: {self.entries[page][-4:]}"
 
-    def adopt(self, data):
+    def adopt(self, pages):
         """After a roll-back: the moment that all pages are of, from when to when; what came later is forgotten."""
         since, until, kept, freed = 0.0, math.inf, [], []
-        for page, entries in enumerate(self.entries):
-            found = data[page * kPage:(page + 1) * kPage]
+        for page, (entries, found) in enumerate(zip(self.entries, pages)):
+            if found is None:  # damaged, and stored anew soon
+                kept.append(0)
+                continue
             if found == kZeros:
                 freed.append(page)
                 kept.append(0)
@@ -155,15 +161,25 @@ class Region:
         words = ctypes.cast(self.library.lagan_error(self.handle), ctypes.c_char_p).value.decode()
         if status == kRolledBack:
             raise RolledBack(words)
+        if status == kNoFrames:
+            raise Damaged(words)
         give_up(f"status {status}: {words}")
 
     def read(self, first, count):
+        """The pages; nothing for one that is damaged."""
+        try:
+            data = self.read_bytes(first, count)
+            return [data[at:at + kPage] for at in range(0, len(data), kPage)]
+        except Damaged:
+            return [None] if count == 1 else [self.read(page, 1)[0] for page in range(first, first + count)]
+
+    def read_bytes(self, first, count):
         to = ctypes.create_string_buffer(count * kPage)
         self.done(self.library.lagan_read(self.handle, ctypes.c_uint64(first * kPage), to, ctypes.c_uint64(count * kPage)))
         return to.raw
 
     def read_all(self):
-        return b"".join(self.read(first, min(kMost, self.pages - first)) for first in range(0, self.pages, kMost))
+        return [page for first in range(0, self.pages, kMost) for page in self.read(first, min(kMost, self.pages - first))]
 
     def store(self, first, data):
         self.done(self.library.lagan_store(self.handle, ctypes.c_uint64(first), data, ctypes.c_uint64(len(data) // kPage)))
@@ -191,8 +207,21 @@ class Client:
 
     def adopt(self):
         if os.path.exists(self.options.memory):
-            self.memory.adopt(self.region.read_all())
+            pages = self.region.read_all()
+            self.memory.adopt(pages)
             os.unlink(self.options.memory)
+            self.mend(0, pages)
+
+    def mend(self, first, pages):
+        """What is damaged is stored anew."""
+        for page in (page for page, found in enumerate(pages, first) if found is None):
+            say("damaged", page=page)
+            self.store([page])
+
+    def store(self, pages):
+        self.memory.post(pages, free=False)
+        self.region.store(pages[0], b"".join(self.memory.wanted(page) for page in pages))
+        self.memory.acknowledge(pages)
 
     def begin_anew(self, why):
         """In this process's place."""
@@ -211,20 +240,25 @@ class Client:
     def step(self):
         kind = self.random.random()
         if kind < 0.35:
-            first, count = self.range(kMost)
-            self.memory.check(first, self.region.read(first, count), "under load")
+            self.compare(*self.range(kMost), "under load")
             return
         first, count = self.range(8)
         pages = range(first, first + count)
-        self.memory.post(pages, free=kind > 0.85)
-        if kind > 0.85:
-            self.region.free(first, count)
-        else:
-            self.region.store(first, b"".join(self.memory.wanted(page) for page in pages))
+        if kind < 0.85:
+            self.store(pages)
+            return
+        self.memory.post(pages, free=True)
+        self.region.free(first, count)
         self.memory.acknowledge(pages)
 
+    def compare(self, first, count, when):
+        pages = self.region.read(first, count)
+        self.memory.check(first, pages, when)
+        self.mend(first, pages)
+
     def read_all(self):
-        self.memory.check(0, self.region.read_all(), "when all was read")
+        for first in range(0, self.region.pages, kMost):
+            self.compare(first, min(kMost, self.region.pages - first), "when all was read")
 
     def question(self, timeout):
         """The next line of standard input; empty: none, None: its end."""
