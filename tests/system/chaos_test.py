@@ -22,6 +22,7 @@ from watcher import Watcher
 suite = Suite(__file__)
 kRegions = ("r0", "r1", "r2")
 kPages = 512
+kRounds = (3, 100)  # and with --long
 kTimes = "[failover]\nhalf_way_wait_ms = 4000"
 # What is done more often than other things.
 kWeights = {"kill_home": 4, "kill_target": 3, "kill_manager": 2, "stop_home": 2, "stop_target": 2, "cut_manager": 3, "checkpoint": 3,
@@ -161,7 +162,7 @@ class Chaos:
 def random_faults(t):
     print(f"seed {t.seed}", flush=True)
     chaos = Chaos(t)
-    rounds = 100 if t.long else 5
+    rounds = kRounds[t.long]
     for number in range(1, rounds + 1):
         chaos.round(number)
     print(f"{rounds} rounds, seed {t.seed}: {dict(chaos.faults.done)}, {chaos.watcher.looks} looks at leases; {chaos.end()}", flush=True)

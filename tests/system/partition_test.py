@@ -18,7 +18,7 @@ from harness import Suite
 from watcher import Watcher
 
 suite = Suite(__file__)
-kPages = 2048
+kPages = 1024
 kSlow = "2mbit"  # at which the pages that are dirty take seconds
 kSeize, kInterrupt, kDetach = 0x4206, 0x4207, 17  # ptrace(2)
 
