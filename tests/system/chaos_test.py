@@ -25,7 +25,7 @@ kPages = 512
 kRounds = (3, 100)  # and with --long
 kTimes = "[failover]\nhalf_way_wait_ms = 4000"
 # What is done more often than other things.
-kWeights = {"kill_home": 4, "kill_target": 3, "kill_manager": 2, "stop_home": 2, "stop_target": 2, "cut_manager": 3, "checkpoint": 3,
+kWeights = {"kill_home": 4, "kill_target": 3, "kill_home_and_rescue": 2, "kill_manager": 2, "stop_home": 2, "stop_target": 2, "cut_manager": 3, "checkpoint": 3,
             "damage_store": 0.3}
 
 
