@@ -126,13 +126,18 @@ class Chaos:
         """Of every region: what it can be rolled back to from now on."""
         for region in kRegions:
             asked = time.monotonic()
-            self.t.wait_until(lambda: self.ask_manager("POST", region)[0] == 202, f"a checkpoint of {region}", kPatience)  # pylint: disable=cell-var-from-loop
-            self.t.wait_until(lambda: self.ask_manager("GET", region)[1]["state"] == "done",  # pylint: disable=cell-var-from-loop
-                              f"the checkpoint of {region}: {self.ask_manager('GET', region)}", kPatience)
-            self.cuts[region] = (self.ask_manager("GET", region)[1]["cut_number"], asked)
+            cut = self.t.wait_until(lambda: self.checkpoint(region), f"a checkpoint of {region}", kPatience)  # pylint: disable=cell-var-from-loop
+            self.cuts[region] = (cut, asked)
 
-    def ask_manager(self, method, region):
-        return self.cluster.leader().call(method, f"/v1/regions/{region}/checkpoint")
+    def checkpoint(self, region):
+        """The number of its cut; nothing if it is to be asked for again, because the region moved meanwhile, or nobody led."""
+        target = f"/v1/regions/{region}/checkpoint"
+        leader = self.cluster.leader()
+        state = {"state": "waiting"} if leader.call("POST", target).status == 202 else {}
+        while state.get("state") in ("waiting", "running"):
+            time.sleep(0.01)
+            state = leader.call("GET", target).body
+        return state["cut_number"] if state.get("state") == "done" else None
 
     def state(self):
         """For people."""
