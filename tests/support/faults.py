@@ -16,6 +16,7 @@ class Faults:
     def __init__(self, cluster, watcher):
         self.cluster, self.watcher, self.network = cluster, watcher, cluster.network
         self.done = collections.Counter()
+        self.drained = set()  # nodes to be enabled again
 
     def inject(self, kind, region, choice):
         """`choice`: a number below 1 that decides what is left to decide."""
@@ -204,7 +205,12 @@ class Faults:
         node = self.home(region)
         if node is None or not self.order("POST", f"/v1/nodes/{node.name}/drain"):
             return None
-        return lambda: self.cluster.enable(node.name)
+        return lambda: self.drained.add(node.name)
+
+    def finish(self):
+        """What takes a leading manager, when there is one again."""
+        while self.drained:
+            self.cluster.enable(self.drained.pop())
 
     def checkpoint(self, region, _):
         return (lambda: None) if self.order("POST", f"/v1/regions/{region}/checkpoint") else None

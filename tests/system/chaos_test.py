@@ -84,6 +84,7 @@ class Chaos:
 
     def rest(self):
         """Every region has a home that serves it, and every client has read all of it."""
+        self.faults.finish()
         for region in kRegions:
             self.t.wait_until(lambda: self.is_ready(region), f"{region} is ready", kPatience, 0.05)  # pylint: disable=cell-var-from-loop
         for client in self.clients.values():
