@@ -61,7 +61,8 @@ void Door::accept() {
     const auto socket = std::make_shared<Socket>(service.context);
     acceptor.async_accept(*socket, [this, socket](Error error) {
         accepting = false;
-        if (error == asio::error::operation_aborted) return;
+        // It may have come in before close(), and be told of only now: nobody would close it any more.
+        if (error == asio::error::operation_aborted || !acceptor.is_open()) return;
         if (error) {  // out of file descriptors, most likely: try again when some may have been closed
             accept_again.expires_after(kAcceptAgain);
             accept_again.async_wait([this](Error aborted) {
