@@ -122,6 +122,12 @@ void add_failover_commands(CLI::App& app, Builder& builder) {
         ->add_option("id", options.id, "Its ID")
         ->required()
         ->option_text("FAILOVER");
+    builder
+        .add(*failover, "cancel", "End a move or a drill, before its source is fenced", Asks::manager,
+             cancel_failover)
+        ->add_option("id", options.id, "Its ID")
+        ->required()
+        ->option_text("FAILOVER");
     CLI::App* start =
         builder.add(*failover, "start", "A drill: a region's home is given up, though nothing is wrong",
                     Asks::manager, start_failover);
