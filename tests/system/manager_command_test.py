@@ -92,7 +92,7 @@ def regions_and_their_checkpoints(t):
     t.equal(c.json("checkpoint", "db")["state"], "done", "a checkpoint for scripts")
     t.equal([each["region"] for each in c.json("checkpoint", "list")["checkpoints"]], ["db"], "the last ones")
     t.true(c.text("checkpoint", "list").splitlines()[1].split()[:2] == ["db", "done"], "as a table")
-    t.equal([cut["cut_number"] for cut in c.json("checkpoint", "list", "db")["cuts"]], [3, 2, 1, 0], "cuts")
+    t.equal([cut["cut_number"] for cut in c.json("checkpoint", "list", "db")["cuts"]][:2], [3, 2], "the newest cuts; old ones go")
     t.equal(c.text("checkpoint", "list", "db").split()[:2], ["MANIFEST", "CUT"], "cuts as a table")
     t.equal(c.text("checkpoint", "list", "db"), c.text("baseline", "db", "--appliance", c.nodes["a"].socket), "asked at the appliance")
     c.run("checkpoint", "cancel", "db")
@@ -110,7 +110,7 @@ def regions_and_their_checkpoints(t):
 def what_is_wrong_is_said(t):
     c = Cluster(t)
     c.run("region", "create", "db", "--size", "1MiB", "--tenant", "red")
-    t.true("no node that answers has room" in c.error(1, "region", "create", "x", "--size", "1TiB"), "no room")
+    t.true("has room for" in c.error(1, "region", "create", "x", "--size", "1TiB"), "no room")
     t.true("is no name" in c.error(2, "region", "show", "../nodes"), "a name that is none")
     c.error(2, "region", "create", "x")
     nobody = {"LAGAN_MANAGER": f"unix:{t.dir}/none.sock", "LAGAN_CONFIG": c.nothing}
@@ -281,7 +281,7 @@ def the_shell_completes(t):
     t.equal(complete("region", "delete", "", env={"LAGAN_MANAGER": "unix:/none", "LAGAN_CONFIG": c.nothing}), [], "nobody to ask")
     (t.dir / "tokenfile").write_text("")
     t.equal(complete("node", "list", "--token-file", str(t.dir / "tokenf")), [str(t.dir / "tokenfile")], "a file")
-    t.true(complete("run", "--", "/usr/bin/tru") == ["/usr/bin/true"], "a program")
+    t.true(complete("run", "--", "/usr/bin/truncat") == ["/usr/bin/truncate"], "a program")
 
 
 if __name__ == "__main__":
