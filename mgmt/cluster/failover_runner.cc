@@ -55,9 +55,12 @@ std::string FailoverRunner::begin(Versioned<RegionRecord> region, const Failover
     r.failover = f.id;
     r.state = State::failing_over;
     if (!store(directory_, kRegionPrefix, r.name, region)) {
+        // Whoever leads may have seen the failover already, and claimed the region for it.
+        if (has_region(f)) return f.id;
         f.step = Step::superseded;
         f.problem = "the region changed at the same moment";
         store(directory_, kFailoverPrefix, f.id, failover);
+        release_if_ended(f);
         return "";
     }
     say_({.severity = f.kind == Kind::failure ? "alarm" : "info",
@@ -191,7 +194,26 @@ void FailoverRunner::say(const Work& work, const char* severity, const char* kin
 bool FailoverRunner::claim(Work& work) {
     work.r().failover = work.f().id;
     work.r().state = State::failing_over;
-    return store(directory_, kRegionPrefix, work.r().name, *work.region);
+    if (!store(directory_, kRegionPrefix, work.r().name, *work.region)) return false;
+    release_if_ended(work.f());
+    return true;
+}
+
+bool FailoverRunner::has_region(const FailoverRecord& f) {
+    const auto region = load<RegionRecord>(directory_, kRegionPrefix, f.region);
+    return region && region->value.failover == f.id;
+}
+
+// The leader claims a region while whoever began the failover gives it up: each looks at the other's record
+// when its own is written, so that no region is left to a failover that nobody carries out.
+void FailoverRunner::release_if_ended(const FailoverRecord& f) {
+    const auto failover = load<FailoverRecord>(directory_, kFailoverPrefix, f.id);
+    auto region = load<RegionRecord>(directory_, kRegionPrefix, f.region);
+    if (!failover || failover->value.step != Step::superseded || !region || region->value.failover != f.id)
+        return;
+    region->value.failover.clear();
+    region->value.state = State::ready;
+    store(directory_, kRegionPrefix, f.region, *region);
 }
 
 // The manager that led before was about to switch when this one gave the attempt up.

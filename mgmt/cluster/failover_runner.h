@@ -63,6 +63,8 @@ class FailoverRunner {
     void count_waits(const FailoverRecord& f, FailoverFacts& facts);
     bool carry_out(Work& work, const FailoverDecision& decision, const FailoverFacts& facts);
 
+    bool has_region(const FailoverRecord& f);
+    void release_if_ended(const FailoverRecord& f);
     bool claim(Work& work);
     bool reclaim(Work& work);
     bool choose_target(Work& work, const std::string& target);

@@ -352,3 +352,24 @@ BOOST_AUTO_TEST_CASE(a_region_that_its_node_freezes_is_an_alarm_and_no_failover)
     BOOST_TEST(std::count_if(cluster.manager->events.begin(), cluster.manager->events.end(),
                              [](const auto& event) { return event.kind == "region_frozen"; }) == 1);
 }
+
+// ---- Races ----
+
+// The leader's look falls between the two records that begin() writes: it claims the region first.
+BOOST_AUTO_TEST_CASE(a_failover_that_the_leader_sees_at_once_is_carried_out_and_told) {
+    Cluster cluster;
+    cluster.begin();
+    cluster.fate.meanwhile = [&cluster, seen = false]() mutable {
+        const auto all = cluster.failovers();
+        if (seen || all.empty() || !cluster.record().failover.empty()) return;
+        seen = true;
+        cluster.manager->runner.advance(all.back().id);
+        BOOST_REQUIRE(cluster.record().failover == all.back().id);
+    };
+    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
+    const std::string id = cluster.manager->runner.begin(
+        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    BOOST_REQUIRE(cluster.failovers().size() == 1U);
+    BOOST_TEST(id == cluster.failovers().back().id);
+    ends_at(cluster, "b", 2);
+}

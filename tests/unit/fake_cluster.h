@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/test/unit_test.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -22,11 +23,13 @@ struct ManagerDied {};
 // Counts what the manager does, and ends it at one of these.
 struct Fate {
     int calls = 0;
-    int dies_at = -1;    // at this call
-    bool after = false;  // when it was carried out
+    int dies_at = -1;                 // at this call
+    bool after = false;               // when it was carried out
+    std::function<void()> meanwhile;  // what others do just before each of these
 
     template <typename Work>
     auto pass(Work&& work) {
+        if (meanwhile) meanwhile();
         const bool last = ++calls == dies_at;
         if (last && !after) throw ManagerDied{};
         if constexpr (std::is_void_v<decltype(work())>) {
