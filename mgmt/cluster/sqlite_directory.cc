@@ -8,17 +8,19 @@
 
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 namespace lagan::cluster {
 
 using Kind = DirectoryError::Kind;
 using nlohmann::json;
+using namespace std::chrono_literals;
 
 namespace {
 
 constexpr uint64_t kApplication = 0x4c61676e;  // "Lagn": not some other program's database
 constexpr uint64_t kFormat = 1;
-constexpr int kBusyTimeoutMs = 5000;
+constexpr std::chrono::milliseconds kBusyTimeout = 5s;
 
 std::string errno_text() {
     return std::strerror(errno);
@@ -133,8 +135,8 @@ void SqliteDirectory::open() {
         sqlite3_open_v2(file_.c_str(), &database_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, nullptr);
     if (code != SQLITE_OK) fail(code);
     sqlite3_extended_result_codes(database_, 1);
-    sqlite3_busy_timeout(database_, kBusyTimeoutMs);
-    execute("PRAGMA journal_mode = WAL");
+    sqlite3_busy_timeout(database_, static_cast<int>(kBusyTimeout.count()));
+    use_log();
     execute("PRAGMA synchronous = FULL");
     make_tables();
     Statement check(*this, "PRAGMA quick_check(1)");
@@ -142,6 +144,18 @@ void SqliteDirectory::open() {
         throw DirectoryError(Kind::damaged, describe() + " is damaged (" + check.text(0) +
                                                 "): put back a copy of it, or remove it and register the "
                                                 "nodes and regions again");
+}
+
+// Of processes that open a new file at the same time, SQLite gives all but one SQLITE_BUSY at once: here it
+// does not wait by itself.
+void SqliteDirectory::use_log() {
+    const auto until = std::chrono::steady_clock::now() + kBusyTimeout;
+    for (;;) {
+        const int code = sqlite3_exec(database_, "PRAGMA journal_mode = WAL", nullptr, nullptr, nullptr);
+        if (code == SQLITE_OK) return;
+        if ((code & 0xff) != SQLITE_BUSY || std::chrono::steady_clock::now() > until) fail(code);
+        std::this_thread::sleep_for(10ms);
+    }
 }
 
 void SqliteDirectory::make_tables() {

@@ -37,6 +37,7 @@ class SqliteDirectory final : public Directory {
     class Transaction;
 
     void open();
+    void use_log();
     void make_tables();
     void execute(const char* sql);
     [[noreturn]] void fail(int code) const;

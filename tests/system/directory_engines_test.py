@@ -62,6 +62,14 @@ def processes_race_for_the_same_key_in_sqlite(t):
 
 
 @suite.case
+def processes_that_open_a_new_sqlite_file_at_once_all_do(t):
+    for round_number in range(20):
+        where = t.dir / f"new{round_number}.db"
+        for rider in [ride(t, where, "count", 1, name=f"rider{round_number}.{index}") for index in range(3)]:
+            rider.expect_exit(0, 120)
+
+
+@suite.case
 def a_killed_process_leaves_sqlite_whole(t):
     where = t.dir / "directory.db"
 
