@@ -82,6 +82,10 @@ bool FailoverRunner::step(const std::string& id) {
     if (!failover || failover->value.ended()) return false;
     Work work{.failover = std::move(*failover), .region = std::nullopt};
     work.region = load<RegionRecord>(directory_, kRegionPrefix, work.f().region);
+    // Both of one moment: all attempts have the failover's id, and what an old one stands for is not to be
+    // done to the region of a newer one.
+    const auto now = load<FailoverRecord>(directory_, kFailoverPrefix, id);
+    if (!now || now->revision != work.failover.revision) return true;
     const FailoverFacts known = facts(work);
     const FailoverDecision decision =
         decide(work.f(), work.region ? std::optional(work.r()) : std::nullopt, known, policy_);
@@ -153,6 +157,7 @@ bool FailoverRunner::to_step(Work& work, Step step) {
 
 bool FailoverRunner::end(Work& work, Step step, const std::string& why) {
     if (!to_step(work, step)) return false;
+    release_if_ended(work.f());
     if (!why.empty()) note_problem(work, why);
     const FailoverRecord& f = work.f();
     {
@@ -204,12 +209,13 @@ bool FailoverRunner::has_region(const FailoverRecord& f) {
     return region && region->value.failover == f.id;
 }
 
-// The leader claims a region while whoever began the failover gives it up: each looks at the other's record
-// when its own is written, so that no region is left to a failover that nobody carries out.
+// One manager claims a region while another ends the failover: each looks at the other's record when its own
+// is written, so that no region is left to a failover that nobody carries out.
 void FailoverRunner::release_if_ended(const FailoverRecord& f) {
     const auto failover = load<FailoverRecord>(directory_, kFailoverPrefix, f.id);
     auto region = load<RegionRecord>(directory_, kRegionPrefix, f.region);
-    if (!failover || failover->value.step != Step::superseded || !region || region->value.failover != f.id)
+    if (!failover || !failover->value.ended() || !region || region->value.failover != f.id ||
+        region->value.epoch != failover->value.source_epoch)
         return;
     region->value.failover.clear();
     region->value.state = State::ready;

@@ -28,7 +28,7 @@ Step step(const Cluster& cluster) {
 }
 
 // Does it once, when the failover has come to this step.
-void when(Cluster& cluster, Step at, std::function<void()> what) {
+void when(Cluster& cluster, Step at, const std::function<void()>& what) {
     cluster.nodes.changed = [&cluster, at, what, done = false]() mutable {
         cluster.check();
         if (done || step(cluster) != at) return;
@@ -372,4 +372,50 @@ BOOST_AUTO_TEST_CASE(a_failover_that_the_leader_sees_at_once_is_carried_out_and_
     BOOST_REQUIRE(cluster.failovers().size() == 1U);
     BOOST_TEST(id == cluster.failovers().back().id);
     ends_at(cluster, "b", 2);
+}
+
+// Another manager has gone on between the reads of the failover and of its region.
+BOOST_AUTO_TEST_CASE(a_failover_and_its_region_are_of_one_moment) {
+    Cluster cluster;
+    cluster.begin();
+    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
+    const std::string id = cluster.manager->runner.begin(
+        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    BOOST_REQUIRE(!id.empty());
+    bool done = false;
+    cluster.fate.before_get = [&](const std::string& key) {
+        if (done || key != std::string(kRegionPrefix) + "db") return;
+        done = true;
+        const auto failover = cluster.directory->get(kFailoverPrefix + id);
+        BOOST_REQUIRE(cluster.directory->put(kFailoverPrefix + id, failover->value, failover->revision));
+    };
+    cluster.manager->runner.advance(id);
+    BOOST_TEST(done);
+    ends_at(cluster, "b", 2);  // no epoch was spent on what the other has done
+}
+
+// It ends while another manager, that has not seen so, claims the region for it.
+BOOST_AUTO_TEST_CASE(a_region_that_is_claimed_for_what_ends_is_let_go) {
+    Cluster cluster;
+    cluster.begin();
+    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
+    const std::string id = cluster.manager->runner.begin(
+        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    BOOST_REQUIRE(!id.empty());
+    auto failover = load<FailoverRecord>(*cluster.directory, kFailoverPrefix, id);
+    failover->value.cancelled_by = "a test";
+    BOOST_REQUIRE(store(*cluster.directory, kFailoverPrefix, id, *failover));
+    bool done = false;
+    cluster.fate.meanwhile = [&] {
+        auto record = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
+        if (done || !record->value.failover.empty()) return;  // the source has it again: just before the end
+        done = true;
+        record->value.failover = id;
+        record->value.state = State::failing_over;
+        BOOST_REQUIRE(store(*cluster.directory, kRegionPrefix, "db", *record));
+    };
+    cluster.manager->runner.advance(id);
+    BOOST_TEST(done);
+    BOOST_TEST(cluster.record().failover == "");
+    BOOST_TEST((cluster.record().state == State::ready));
 }

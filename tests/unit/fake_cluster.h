@@ -23,9 +23,10 @@ struct ManagerDied {};
 // Counts what the manager does, and ends it at one of these.
 struct Fate {
     int calls = 0;
-    int dies_at = -1;                 // at this call
-    bool after = false;               // when it was carried out
-    std::function<void()> meanwhile;  // what others do just before each of these
+    int dies_at = -1;                                    // at this call
+    bool after = false;                                  // when it was carried out
+    std::function<void()> meanwhile;                     // what others do just before each of these
+    std::function<void(const std::string&)> before_get;  // and before a record is read
 
     template <typename Work>
     auto pass(Work&& work) {
@@ -46,7 +47,10 @@ struct Fate {
 class FatefulDirectory final : public Directory {
   public:
     FatefulDirectory(Directory& directory, Fate& fate) : directory_(directory), fate_(fate) {}
-    std::optional<Entry> get(const std::string& key) override { return directory_.get(key); }
+    std::optional<Entry> get(const std::string& key) override {
+        if (fate_.before_get) fate_.before_get(key);
+        return directory_.get(key);
+    }
     std::vector<Entry> list(const std::string& prefix, const std::string& after, uint64_t limit) override {
         return directory_.list(prefix, after, limit);
     }
