@@ -40,7 +40,7 @@ class HttpNodeClient final : public NodeClient {
     // The body of an answer that says yes.
     nlohmann::json need(const NodeRecord& node, const std::string& method, const std::string& target,
                         const nlohmann::json& body, std::chrono::milliseconds timeout) const;
-    bool has_baseline(const NodeRecord& node) const;
+    bool has_baseline(const NodeRecord& node, bool has_source) const;
 
     const Options options_;
     std::shared_ptr<const http::Tls> tls_;
