@@ -53,10 +53,13 @@ int finish_copying(Server& server, const Options& options, const json& begun, co
         if (status.value("damaged_pages", uint64_t{0}) != 0)
             fmt::print("{} pages were damaged when they were stored: reads of these are refused\n",
                        number(status, "damaged_pages"));
-    } else {
+    } else if (options.no_wait) {
         fmt::print("{} is {}\n", what, state);
+    } else {
+        fmt::print(stderr, "lagan: {} is gone: its appliance was started again, or the region has moved\n",
+                   what);
     }
-    return state == "failed" ? kFailed : kDone;
+    return state == "done" || (options.no_wait && state != "failed") ? kDone : kFailed;
 }
 
 }  // namespace lagan::client::commands

@@ -144,8 +144,9 @@ class Drill {
             server_.create(place("/checkpoint"), nullptr);
             const json status = wait_for_end(server_, options_, place("/checkpoint"),
                                              "checkpoint of " + region_, look_at_copying, interrupts_);
-            if (status.at("state") == "failed")
-                throw DrillFailed("the checkpoint has failed: " + or_dash(status.at("problem")));
+            if (status.at("state") != "done")
+                throw DrillFailed(fmt::format("the checkpoint is {}: {}", word(status, "state"),
+                                              or_dash(status.at("problem"))));
         } catch (const Refused& refused) {
             if (refused.status != 409) throw;
             notes_.push_back(fmt::format("no checkpoint: {}", refused.what()));
