@@ -263,14 +263,22 @@ http::Reply get_home(const ApiCall& call) {
 }
 
 // Handed on to the region's home.
+// A node's answer: why something went wrong has to do with machines and paths.
+http::Reply seen_by(const ApiCall& call, unsigned status, json body) {
+    if (call.is_tenant() && status >= 400) return from_node(call, NodeError(status, ""));
+    if (call.is_tenant() && body.contains("problem") && !body["problem"].is_null())
+        body["problem"] = "it has failed; the operator sees why";
+    http::Reply reply{.status = status, .body = std::move(body)};
+    reply.problem = status >= 400;
+    return reply;
+}
+
 http::Reply checkpoint(const ApiCall& call) {
     const RegionRecord region = need(call).value;
     if (!region.served()) refuse_for_now(region);
     auto [status, body] = call.parts.nodes.call(home_of(call, region), call.request.method,
                                                 "/v1/regions/" + call.name + "/checkpoint", {});
-    http::Reply reply{.status = status, .body = std::move(body)};
-    reply.problem = status >= 400;
-    return reply;
+    return seen_by(call, status, std::move(body));
 }
 
 // The cuts in its baseline, as its home finds them. What a region that had this name before left in the store
@@ -281,14 +289,10 @@ http::Reply list_checkpoints(const ApiCall& call) {
     auto [status, body] =
         call.parts.nodes.call(home_of(call, region), "GET", "/v1/baselines/" + call.name, {});
     if (status == 404) return {.body = {{"region", call.name}, {"cuts", json::array()}}};
-    if (status >= 400) {
-        http::Reply reply{.status = status, .body = std::move(body)};
-        reply.problem = true;
-        return reply;
-    }
+    if (status >= 400) return seen_by(call, status, std::move(body));
     json cuts = json::array();
     for (json& cut : body.at("cuts"))
-        if (cut.at("uid") == region.uid) cuts.push_back(std::move(cut));
+        if (cut.at("uid") == region.uid) cuts.push_back(seen_by(call, status, std::move(cut)).body);
     return {.body = {{"region", call.name}, {"cuts", std::move(cuts)}}};
 }
 
