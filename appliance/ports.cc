@@ -116,7 +116,14 @@ void Port::fail(const char* action, int error) const {
 Port::Port(const PortOptions& options, const DeviceArguments& device, std::span<rte_mempool* const> rx_pools)
     : options_(options), queues_(static_cast<uint32_t>(rx_pools.size())) {
     if (rte_eth_dev_get_port_by_name(device.name.c_str(), &config_.port_id) != 0) {
-        fail_port(options_, fmt::format("DPDK has no device \"{}\"; its lines above say why", device.name));
+        // Its group's number is made of the process's and the interface's: nobody's fault, and gone the next
+        // time.
+        const char* const more =
+            options.kind == PortKind::af_packet
+                ? " (PACKET_FANOUT: another program here happens to have the same group; start again)"
+                : "";
+        fail_port(options_,
+                  fmt::format("DPDK has no device \"{}\"; its lines above say why{}", device.name, more));
     }
     config_.addresses = options.addresses;
     config_.mtu = static_cast<uint16_t>(options.mtu_bytes);

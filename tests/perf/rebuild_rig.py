@@ -6,6 +6,7 @@ import time
 
 from fake_manager import FakeManager
 from lagand_node import LagandNode
+from links import interface_index
 from page_node import kPage
 
 kNetwork = "10.78.0"
@@ -86,7 +87,8 @@ class TwoHomes:
         self.t.defer(lambda: os.system(f"ip link del {name} 2>/dev/null"))
 
     def port(self, name):
-        self.link(["ip", "link", "add", name, "mtu", "4200", "type", "veth", "peer", "name", name + "b", "mtu", "4200"], name)
+        self.link(["ip", "link", "add", name, "index", interface_index(), "mtu", "4200",
+                   "type", "veth", "peer", "name", name + "b", "mtu", "4200"], name)
         for end in (name, name + "b"):
             self.t.run(["ip", "link", "set", end, "addrgenmode", "none", "up"])
         self.t.run(["ip", "link", "set", name + "b", "master", self.bridge])

@@ -7,6 +7,7 @@ import socket
 
 from harness import Skip
 from lagand_node import LagandNode
+from links import interface_index
 from node_http import Reply, UnixConnection
 from page_node import PageNode
 
@@ -131,7 +132,8 @@ class Appliances:
 
     def interface(self, name):
         """On the bridge; the kernel does not use it."""
-        self.make(["ip", "link", "add", name, "mtu", "4200", "type", "veth", "peer", "name", name + "b", "mtu", "4200"], name)
+        self.make(["ip", "link", "add", name, "index", interface_index(), "mtu", "4200",
+                   "type", "veth", "peer", "name", name + "b", "mtu", "4200"], name)
         for end in (name, name + "b"):
             self.t.run(["ip", "link", "set", end, "addrgenmode", "none", "up"])
         self.t.run(["ip", "link", "set", name + "b", "master", self.bridge])

@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from fake_manager import FakeManager
 from harness import Skip, Suite
 from lagand_node import LagandNode
+from links import interface_index
 
 suite = Suite(__file__)
 kHangs = 150  # seconds that nothing here takes, however slow the machine
@@ -50,7 +51,7 @@ class Cluster:
 
     def port(self, name):
         """An interface on the bridge, that the kernel does not use."""
-        self.make(["ip", "link", "add", name, "type", "veth", "peer", "name", name + "b"], name)
+        self.make(["ip", "link", "add", name, "index", interface_index(), "type", "veth", "peer", "name", name + "b"], name)
         for end in (name, name + "b"):
             self.t.run(["ip", "link", "set", end, "addrgenmode", "none", "up"])
         self.t.run(["ip", "link", "set", name + "b", "master", self.bridge])

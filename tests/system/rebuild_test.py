@@ -11,6 +11,7 @@ import zlib
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from harness import Skip, Suite
 from lagand_node import LagandNode
+from links import interface_index
 from page_node import PageNode, kPage
 
 suite = Suite(__file__)
@@ -68,7 +69,8 @@ def two_homes(t):
     if os.geteuid() != 0:
         raise Skip("a veth pair needs root")
     ends = [f"lga{os.getpid() % 1000000}", f"lgb{os.getpid() % 1000000}"]
-    made = t.run(["ip", "link", "add", ends[0], "mtu", 4200, "type", "veth", "peer", "name", ends[1], "mtu", 4200], check=False)
+    made = t.run(["ip", "link", "add", ends[0], "index", interface_index(), "mtu", 4200,
+                  "type", "veth", "peer", "name", ends[1], "mtu", 4200], check=False)
     if made.status != 0:
         raise Skip(f"no veth pair can be made: {made.stderr.strip()}")
     t.defer(lambda: os.system(f"ip link del {ends[0]} 2>/dev/null"))
