@@ -87,7 +87,7 @@ uint64_t number_field(const json& body, const char* key, uint64_t min, uint64_t 
     return field->get<uint64_t>();
 }
 
-uint64_t number_in_query(std::string_view target, std::string_view key, uint64_t otherwise) {
+std::optional<uint64_t> number_in_query(std::string_view target, std::string_view key) {
     const size_t question = target.find('?');
     std::string_view query =
         question == std::string_view::npos ? std::string_view() : target.substr(question + 1);
@@ -102,7 +102,7 @@ uint64_t number_in_query(std::string_view target, std::string_view key, uint64_t
             refuse(400, fmt::format("{}: must be a whole number", key));
         return value;
     }
-    return otherwise;
+    return std::nullopt;
 }
 
 }  // namespace lagan::appliance

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,8 +33,8 @@ bool flag_field(const nlohmann::json& body, const char* key);  // false when it 
 // `otherwise` when it is not there.
 uint64_t number_field(const nlohmann::json& body, const char* key, uint64_t min, uint64_t max,
                       uint64_t otherwise);
-// Of "?after=12&...": the same for a query.
-uint64_t number_in_query(std::string_view target, std::string_view key, uint64_t otherwise);
+// Of "?after=12&...", if it is there.
+std::optional<uint64_t> number_in_query(std::string_view target, std::string_view key);
 
 // What a handler gets: `name` is what stood at {} in the path, if the route has one.
 struct Call {

@@ -148,12 +148,18 @@ RegionStatus LocalNode::create_region(const RegionSpec& spec) {
     }
 }
 
-void LocalNode::delete_region(const std::string& name, uint64_t epoch) {
+void LocalNode::delete_region(const std::string& name, std::optional<uint64_t> epoch) {
     refuse_in_rescue("none can be deleted");
     memory::Region& region = find(name);
-    if (epoch != 0 && epoch != region.epoch)
+    if (region.managed && !epoch)
+        throw ServiceError(
+            ServiceError::Kind::exists,
+            fmt::format("region {} is a manager's, which would make it anew: delete it there, or, "
+                        "if no manager knows it any more, here with ?epoch={}",
+                        name, region.epoch));
+    if (epoch.value_or(0) != 0 && *epoch != region.epoch)
         throw ServiceError(ServiceError::Kind::exists,
-                           fmt::format("region {} has epoch {} here, not {}", name, region.epoch, epoch));
+                           fmt::format("region {} has epoch {} here, not {}", name, region.epoch, *epoch));
     if (a_.rebuilds) a_.rebuilds->let_go(name);
     if (a_.recovery) a_.recovery->let_go(region);
     const auto connections = connections_of(region);

@@ -17,7 +17,7 @@ class LocalNode final : public NodeService {
     std::vector<RegionStatus> regions() override;
     RegionStatus region(const std::string& name) override;
     RegionStatus create_region(const RegionSpec& spec) override;
-    void delete_region(const std::string& name, uint64_t epoch) override;
+    void delete_region(const std::string& name, std::optional<uint64_t> epoch) override;
     HeartbeatReply heartbeat(const HeartbeatRequest& request) override;
     RegionStatus fence_region(const std::string& name, uint64_t epoch) override;
     IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) override;

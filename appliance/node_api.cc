@@ -160,7 +160,7 @@ http::Reply get_region(const Call& call) {
 
 // A checkpoint of the region is cancelled first; it needs a moment to notice.
 http::Reply delete_region(const Call& call) {
-    const uint64_t epoch = number_in_query(call.request.target, "epoch", 0);
+    const auto epoch = number_in_query(call.request.target, "epoch");
     const auto end = std::chrono::steady_clock::now() + kWaitForCheckpoint;
     for (;;) {
         try {

@@ -134,8 +134,9 @@ class NodeService {
     virtual std::vector<RegionStatus> regions() = 0;
     virtual RegionStatus region(const std::string& name) = 0;
     virtual RegionStatus create_region(const RegionSpec& spec) = 0;
-    // Closes its connections first. Epoch 0: whichever it has.
-    virtual void delete_region(const std::string& name, uint64_t epoch) = 0;
+    // Closes its connections first. Epoch 0: whichever it has. Without any, a managed region is refused: its
+    // manager would make it anew, from its baseline.
+    virtual void delete_region(const std::string& name, std::optional<uint64_t> epoch) = 0;
     virtual HeartbeatReply heartbeat(const HeartbeatRequest& request) = 0;
     virtual RegionStatus fence_region(const std::string& name, uint64_t epoch) = 0;
     virtual IssuedGrant make_grant(const std::string& name, Role role, uint64_t ttl_s) = 0;

@@ -138,7 +138,7 @@ http::Reply get_rebuild(const Call& call) {
 // asks late, for an attempt that was given up, does not end the next one.
 http::Reply drop_rebuild(const Call& call) {
     Rebuilds& rebuilds = rebuilds_of(call);
-    const uint64_t epoch = number_in_query(call.request.target, "epoch", 0);
+    const uint64_t epoch = number_in_query(call.request.target, "epoch").value_or(0);
     if (!rebuilds.rebuilder().forget(call.name, epoch, kCancelWithin))
         refuse(503, fmt::format("the rebuild of {} is being cancelled; try again", call.name));
     call.control.run([&] {

@@ -170,7 +170,7 @@ http::Reply get_baseline(const Call& call) {
 http::Reply list_events(const Call& call) {
     json list = json::array();
     for (const recovery::Event& event :
-         call.service.events_after(number_in_query(call.request.target, "after", 0)))
+         call.service.events_after(number_in_query(call.request.target, "after").value_or(0)))
         list.push_back({{"number", event.number},
                         {"time_ms", event.time_ms},
                         {"severity", to_string(event.severity)},

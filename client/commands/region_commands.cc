@@ -81,8 +81,14 @@ int create_region(Server& server, const Options& options) {
     return show_one(options, server.create("/v1/regions", request, options.key));
 }
 
+// An appliance does not delete what is a manager's unless it is told which copy.
+std::string forced(Server& server, const Options& options) {
+    if (server.is_manager()) return "?force=true";
+    return fmt::format("?epoch={}", number(server.get(place(options)), "epoch"));
+}
+
 int delete_region(Server& server, const Options& options) {
-    const json left = server.del(place(options) + (options.force ? "?force=true" : ""));
+    const json left = server.del(place(options) + (options.force ? forced(server, options) : ""));
     if (!left.is_null())
         fmt::print(stderr, "lagan: {} does not answer; the region goes when it is back\n",
                    word(left, "node"));
@@ -164,7 +170,8 @@ void add_region_commands(CLI::App& app, Builder& builder) {
     builder.region(remove);
     remove->add_flag(
         "--force", options.force,
-        "Whatever its node says, and whatever failover is under way: it is lost (admins, managers)");
+        "Whatever its node says, and whatever failover is under way: it is lost (admins). With --appliance: "
+        "also a copy that is a manager's");
     CLI::App* move =
         builder.add(*region, "move", "Move a region to another node", Asks::manager, move_region);
     builder.region(move);

@@ -250,8 +250,9 @@ def a_fence_is_for_good(t):
         node.start()
         t.equal((lease(node, "r"), node.region("r")["fence_epoch"]), ("fenced", 4), "after kill -9")
     t.equal(node.stats()["connections"]["grants_refused"]["moved"], 0, "counted anew")
-    refused = node.call("DELETE", "/v1/regions/r?epoch=2")
-    t.equal(refused.status, 409, f"deletion of another epoch: {refused.body}")
+    for which in ("?epoch=2", ""):
+        refused = node.call("DELETE", "/v1/regions/r" + which)
+        t.equal(refused.status, 409, f"deletion of another epoch, and of a manager's region: {refused.body}")
     t.equal(node.call("DELETE", "/v1/regions/r?epoch=1").status, 204, "deletion")
     t.equal(node.regions(), [], "regions")
     t.equal(node.lagand.terminate(), 0, "exit status")

@@ -96,6 +96,13 @@ def regions_and_their_checkpoints(t):
     t.equal(c.text("checkpoint", "list", "db").split()[:2], ["MANIFEST", "CUT"], "cuts as a table")
     t.equal(c.text("checkpoint", "list", "db"), c.text("baseline", "db", "--appliance", c.nodes["a"].socket), "asked at the appliance")
     c.run("checkpoint", "cancel", "db")
+    here = ("--appliance", c.nodes["a"].socket)
+    t.true("a manager's" in c.error(1, "region", "delete", "db", *here), "an appliance keeps what is a manager's")
+    c.run("region", "create", "own", "--size", "1MiB", *here)
+    for name in ("own", "db"):
+        t.equal(c.text("region", "delete", name, *(["--force"] if name == "db" else []), *here), "", "what is its own, or by force")
+    t.wait_until(lambda: c.json("region", "show", "db")["state"] == "ready" and c.json("region", "show", "db")["epoch"] == 2,
+                 "the manager makes it anew", 60)
     grant = c.text("grant", "create", "db", "--role", "read").strip()
     t.true(len(bytes.fromhex(grant)) == 56, f"a grant: {grant}")
     file = t.dir / "db.grant"

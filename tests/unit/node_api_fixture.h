@@ -83,8 +83,8 @@ class FakeNode : public NodeService {
         regions_[spec.name] = region;
         return region;
     }
-    void delete_region(const std::string& name, uint64_t epoch) override {
-        if (epoch != 0 && find(name).epoch != epoch)
+    void delete_region(const std::string& name, std::optional<uint64_t> epoch) override {
+        if (epoch.value_or(0) != 0 && find(name).epoch != epoch)
             throw ServiceError(ServiceError::Kind::exists, "another epoch");
         find(name);
         regions_.erase(name);
