@@ -68,6 +68,7 @@ void change_pages(RegionNode& node, Region& region, Witness& witness, unsigned t
             abort();
         }
         seen.end(thread, witness.tickets);
+        if (witness.calm) usleep(1000);
     }
 }
 
@@ -102,6 +103,17 @@ void change_pages(RegionNode& node, Region& region, Witness& witness, unsigned t
         fprintf(stderr, "%s\n", error.what());
     }
     _exit(1);
+}
+
+// Now and then a checkpoint is waited for, however slow the machine is.
+void let_it_run(Witness& witness, int round, uint64_t random) {
+    usleep(static_cast<useconds_t>(random % 60'000));
+    if (round % 20 != 19) return;
+    const uint64_t before = witness.checkpoints;
+    witness.calm = true;
+    for (int i = 0; i < 10'000 && witness.checkpoints == before; ++i)
+        usleep(1000);
+    witness.calm = false;
 }
 
 // From here on what is there is what must be there.
@@ -144,7 +156,7 @@ void kill_and_check(unsigned threads) {
         const pid_t child = fork();
         BOOST_REQUIRE(child >= 0);
         if (child == 0) serve(scratch.path, *witness, threads, child_seed);
-        usleep(static_cast<useconds_t>(random() % 60'000));
+        let_it_run(*witness, round, random());
         kill(child, SIGKILL);
         int status = 0;
         BOOST_REQUIRE(waitpid(child, &status, 0) == child);

@@ -88,6 +88,7 @@ struct Witness {
     PageWitness pages[kPages];
     std::atomic<uint64_t> tickets{0};
     std::atomic<uint64_t> checkpoints{0};
+    std::atomic<bool> calm{false};  // who changes pages leaves time for a checkpoint
 
     struct Unmap {
         void operator()(Witness* witness) const { munmap(witness, sizeof *witness); }
