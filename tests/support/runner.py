@@ -69,6 +69,7 @@ def environment(build, hugepages):
         "BOOST_TEST_REPORT_LEVEL": "short",
         "PYTHONDONTWRITEBYTECODE": "1",
         "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+        "LSAN_OPTIONS": f"suppressions={kRoot}/tests/support/leaks.supp:print_suppressions=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
     }
