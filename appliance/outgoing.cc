@@ -62,7 +62,7 @@ const Port& port_to(const Appliance& a, const net::IpAddress& remote) {
     for (const auto& port : a.ports)
         if (port->config().on_link(remote)) return *port;
     throw SourceError(
-        Why::refused,
+        Why::not_asked,
         fmt::format("no port of this appliance has an address in the network of {}", remote.to_string()));
 }
 
@@ -138,7 +138,7 @@ std::unique_ptr<recovery::SourceLink> connect(Appliance& a, const recovery::Sour
             throw SourceError(Why::refused, fmt::format("{} refuses the connection: {}", address_text(to),
                                                         refusal_text(*attempt)));
         case cm::ConnectStatus::no_resources:
-            throw SourceError(Why::refused, "this appliance has no room for another connection");
+            throw SourceError(Why::not_asked, "this appliance has no room for another connection");
         default:
             throw SourceError(Why::lost, fmt::format("no connection to {}: {}", address_text(to),
                                                      cm::to_string(attempt->status)));
@@ -154,7 +154,7 @@ recovery::Connect outgoing_connections(Appliance& appliance) {
         } catch (const QueueClosed&) {
             throw SourceError(Why::cancelled, "the appliance is shutting down");
         } catch (const std::invalid_argument& error) {  // an address that is none, a grant that is too long
-            throw SourceError(Why::refused, error.what());
+            throw SourceError(Why::not_asked, error.what());
         }
     };
 }

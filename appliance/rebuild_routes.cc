@@ -157,6 +157,7 @@ http::Reply probe(const Call& call) {
     try {
         return {.body = {{"reachable", true}, {"heartbeat", rebuilds_of(call).probe(where, patience)}}};
     } catch (const SourceError& error) {
+        if (error.why == SourceError::Why::not_asked) refuse(503, error.what());
         const std::string why = error.why == SourceError::Why::cancelled
                                     ? fmt::format("no answer within {} ms", patience.count())
                                     : error.what();

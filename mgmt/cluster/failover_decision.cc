@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace lagan::cluster {
@@ -60,6 +61,16 @@ FailoverDecision of_detected(const FailoverRecord& failover, const RegionRecord&
     return {.text = "no node has room for it: add memory, or enable a node", .alarm = true};
 }
 
+// Another may see more; in time, none is worth waiting for.
+FailoverDecision of_blind_target(const FailoverRecord& failover) {
+    const auto& tried = failover.tried;
+    const bool others_first = std::find(tried.begin(), tried.end(), failover.target) == tried.end();
+    return {.action = others_first ? Action::next_target : Action::wait,
+            .text = fmt::format("it cannot tell whether {} can be read: has it a port in that network?",
+                                failover.source),
+            .alarm = true};
+}
+
 FailoverDecision of_target_chosen(const FailoverRecord& failover, const RegionRecord& region,
                                   const FailoverFacts& facts, const FailoverPolicy& policy) {
     if (may_cancel(failover, region, facts) && !failover.baseline_claimed) return cancel(failover);
@@ -79,6 +90,8 @@ FailoverDecision of_target_chosen(const FailoverRecord& failover, const RegionRe
                                     "management again, or a rescue",
                                     failover.source),
                 .alarm = true};
+        if (facts.probe == Probe::not_asked && facts.source_gone_for < policy.half_way_wait)
+            return of_blind_target(failover);
         if (facts.source_gone_for < policy.rescue_wait)
             return {.text = fmt::format("{} may come back, or a rescue of it", failover.source)};
     }

@@ -198,13 +198,17 @@ void HttpNodeClient::drop_rebuild(const NodeRecord& target, const std::string& r
 }
 
 Probe HttpNodeClient::probe(const NodeRecord& by, const NodeRecord& source, const std::string& grant) {
-    const json answer =
-        need(by, "POST", "/v1/probes", {{"address", source.address}, {"port", source.port}, {"grant", grant}},
-             options_.timeout);
-    return understood(by, [&] {
-        if (answer.at("reachable").get<bool>()) return Probe::answers;
-        return answer.value("refused", false) ? Probe::refuses : Probe::silent;
-    });
+    try {
+        const json answer =
+            need(by, "POST", "/v1/probes",
+                 {{"address", source.address}, {"port", source.port}, {"grant", grant}}, options_.timeout);
+        return understood(by, [&] {
+            if (answer.at("reachable").get<bool>()) return Probe::answers;
+            return answer.value("refused", false) ? Probe::refuses : Probe::silent;
+        });
+    } catch (const NodeError&) {
+        return Probe::not_asked;
+    }
 }
 
 std::pair<unsigned, json> HttpNodeClient::call(const NodeRecord& node, const std::string& method,

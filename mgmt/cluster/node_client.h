@@ -70,8 +70,8 @@ struct RebuildStatus {
     bool lost() const { return failed() || state == "source_lost"; }
 };
 
-// What a datapath says to a node that wants to read from it.
-enum class Probe : uint8_t { silent, refuses, answers };
+// What a datapath says to a node that wants to read from it. not_asked: that node cannot, or does not tell.
+enum class Probe : uint8_t { silent, refuses, answers, not_asked };
 
 struct IssuedGrant {
     std::string grant;  // hexadecimal; secret

@@ -25,6 +25,7 @@ struct SourceError : std::runtime_error {
     enum class Why : uint8_t {
         lost,       // no answer, or the connection has ended; may pass
         refused,    // it says no, and why; may pass with another grant, or when it has started
+        not_asked,  // this appliance cannot: no port in its network, no room for a connection
         invalid,    // it is not the region that is wanted, or what it says of itself cannot be
         cancelled,  // by us
     } why;

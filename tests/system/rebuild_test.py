@@ -252,6 +252,8 @@ def probes(t):
                  "a heartbeat that moves", kPatience)
     refused = new.call("POST", "/v1/probes", {**source, "grant": "00" * 56}).body
     t.equal((refused["reachable"], refused["refused"]), (False, True), refused)
+    elsewhere = new.call("POST", "/v1/probes", {**source, "address": "203.0.113.1"})
+    t.equal(elsewhere.status, 503, f"an address in no network of its ports: {elsewhere.body}")
     old.lagand.kill()
     dead = new.call("POST", "/v1/probes", {**source, "timeout_ms": 300}).body
     t.equal((dead["reachable"], dead["refused"]), (False, False), dead)

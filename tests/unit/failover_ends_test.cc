@@ -110,6 +110,32 @@ BOOST_AUTO_TEST_CASE(a_source_that_refuses_lives) {
     ends_at(cluster, "b", 2);
 }
 
+BOOST_AUTO_TEST_CASE(a_target_that_sees_nothing_of_the_source_is_not_believed) {
+    Cluster cluster;
+    cluster.begin();
+    cluster.nodes.all["b"].blind = true;
+    cluster.nodes.all["a"].api = false;
+    cluster.rounds_of(kSettle);
+    ends_at(cluster, "c", 3);
+    BOOST_TEST(!cluster.record().rolled_back);
+}
+
+BOOST_AUTO_TEST_CASE(targets_that_all_see_nothing_are_waited_for_as_long_as_one_that_is_half_way) {
+    Cluster cluster;
+    cluster.begin();
+    for (const char* name : {"b", "c"})
+        cluster.nodes.all[name].blind = true;
+    cluster.nodes.all["a"].api = false;
+    cluster.rounds_of(100);
+    BOOST_TEST(cluster.record().node == "a");
+    BOOST_TEST(cluster.was_said("failover_stuck"));
+    BOOST_TEST(cluster.manager->events.size() < 20U);
+    cluster.rounds_of(300);
+    cluster.nodes.all["a"].kill();
+    cluster.until_well();
+    BOOST_TEST(cluster.record().rolled_back.has_value());
+}
+
 // ---- Without a source ----
 
 BOOST_AUTO_TEST_CASE(without_any_checkpoint_nobody_is_led_to_an_empty_home) {

@@ -97,6 +97,7 @@ struct FakeNode {
     bool api = true;       // answers the manager
     bool rdma = true;      // answers other nodes
     bool refuses = false;  // them, by RDMA
+    bool blind = false;    // cannot ask others
     bool clients = true;   // answers its clients
     std::string mode = "serve";
     int process = 1;
@@ -241,7 +242,7 @@ class FakeNodes final : public NodeClient {
         });
     }
     Probe probe(const NodeRecord& by, const NodeRecord& source, const std::string&) override {
-        reach(by.name);
+        if (!all.at(by.name).api || all.at(by.name).blind) return Probe::not_asked;
         const FakeNode& node = all.at(source.name);
         return !node.rdma ? Probe::silent : node.refuses ? Probe::refuses : Probe::answers;
     }
