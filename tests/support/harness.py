@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -189,6 +190,8 @@ class Suite:
             return
         if not chosen:
             sys.exit(f"{self.name}: no case matches {options.only!r}")
+        # Ignored by what a shell starts with "&", and then by all programs of the cases.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             failed = [case for case in chosen if not self._run(case, options)]
         finally:
