@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <utility>
 
 namespace lagan::client {
 
@@ -17,6 +18,7 @@ using nlohmann::json;
 
 namespace {
 
+constexpr unsigned kUnauthorized = 401;
 constexpr size_t kMaxTokenBytes = 1024;
 constexpr size_t kMaxReplyBytes = 16U << 20;
 
@@ -58,14 +60,13 @@ std::string detail_of(const http::Response& response) {
     return fmt::format("HTTP status {}", response.status);
 }
 
-ManagerEndpoints::ManagerEndpoints(const ManagerOptions& options) {
+ManagerEndpoints::ManagerEndpoints(const ManagerOptions& options) : token_file_(options.token_file) {
     for (const std::string& url : options.urls)
         endpoints_.push_back(endpoint_of(url));
-    if (!options.token_file.empty())
-        headers_.emplace_back("Authorization", "Bearer " + read_token(options.token_file));
+    if (!token_file_.empty()) token_ = read_token(token_file_);
     for (const http::Endpoint& endpoint : endpoints_) {
         if (endpoint.tls && !tls_) tls_ = http::client_tls({.ca = options.ca});
-        if (!headers_.empty() && endpoint.unix_socket.empty() && !endpoint.tls &&
+        if (!token_.empty() && endpoint.unix_socket.empty() && !endpoint.tls &&
             !http::is_loopback(endpoint.tcp))
             throw std::runtime_error(
                 fmt::format("{}: the token would go over the network for everyone to read: it takes https://",
@@ -87,15 +88,28 @@ http::Client ManagerEndpoints::client_of(const http::Endpoint& endpoint,
 }
 
 http::Headers ManagerEndpoints::with(const http::Headers& more) const {
-    http::Headers all = headers_;
-    all.insert(all.end(), more.begin(), more.end());
+    http::Headers all = more;
+    if (!token_.empty()) all.emplace_back("Authorization", "Bearer " + token_);
     return all;
+}
+
+bool ManagerEndpoints::token_was_replaced() {
+    if (token_file_.empty()) return false;
+    try {
+        const std::string before = std::exchange(token_, read_token(token_file_));
+        return token_ != before;
+    } catch (const std::runtime_error&) {  // the answer says more
+        return false;
+    }
 }
 
 http::Response ManagerEndpoints::call(size_t place, const std::string& method, const std::string& target,
                                       const std::string& body, const http::Headers& more,
-                                      std::chrono::milliseconds patience) const {
-    return client_of(endpoints_[place], patience).call(method, target, body, with(more));
+                                      std::chrono::milliseconds patience) {
+    const http::Client client = client_of(endpoints_[place], patience);
+    const http::Response response = client.call(method, target, body, with(more));
+    if (response.status != kUnauthorized || !token_was_replaced()) return response;
+    return client.call(method, target, body, with(more));
 }
 
 http::Response ManagerEndpoints::follow(size_t place, const std::string& target, const http::Headers& more,

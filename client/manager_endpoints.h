@@ -34,9 +34,10 @@ class ManagerEndpoints {
     // That one is the first from now on.
     void prefer(size_t place);
 
+    // The token's file is read again when it is not accepted: tokens are replaced while programs run.
     http::Response call(size_t place, const std::string& method, const std::string& target,
                         const std::string& body, const http::Headers& more,
-                        std::chrono::milliseconds patience) const;
+                        std::chrono::milliseconds patience);
     // http::Client::follow.
     http::Response follow(size_t place, const std::string& target, const http::Headers& more,
                           std::chrono::milliseconds patience,
@@ -45,9 +46,11 @@ class ManagerEndpoints {
   private:
     http::Client client_of(const http::Endpoint& endpoint, std::chrono::milliseconds patience) const;
     http::Headers with(const http::Headers& more) const;
+    bool token_was_replaced();
 
     std::vector<http::Endpoint> endpoints_;
-    http::Headers headers_;
+    const std::filesystem::path token_file_;
+    std::string token_;
     std::shared_ptr<const http::Tls> tls_;
 };
 

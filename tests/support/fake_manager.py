@@ -5,7 +5,6 @@ import json
 import threading
 import urllib.parse
 
-kToken = "a-token-for-tests"
 
 
 class FakeManager:
@@ -17,7 +16,7 @@ class FakeManager:
         self.undecided = False  # no home at this moment
         self.asked = 0
         self.token_file = t.dir / "token"
-        self.token_file.write_text(kToken + "\n")
+        self.give_token("a-token-for-tests")
         manager = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,6 +41,11 @@ class FakeManager:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         t.defer(self.end)
 
+    def give_token(self, token):
+        """And take the one before no more."""
+        self.token = token
+        self.token_file.write_text(token + "\n")
+
     def end(self):
         self.server.shutdown()
         self.server.server_close()
@@ -54,7 +58,7 @@ class FakeManager:
         return ["--manager", self.url, "--token-file", self.token_file]
 
     def answer(self, target, authorization):
-        if authorization != f"Bearer {kToken}":
+        if authorization != f"Bearer {self.token}":
             return 401, {"status": 401, "detail": "this takes a token"}
         path, _, query = target.partition("?")
         words = path.strip("/").split("/")

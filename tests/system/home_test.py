@@ -139,6 +139,7 @@ def ends_well(t, bench):
 @suite.case
 def a_load_follows_its_region_and_every_byte_is_right(t):
     cluster, bench = under_load(t)
+    cluster.manager.give_token("another-token")
     cluster.move(bench)
     ends_well(t, bench)
     t.true(cluster.nodes[1].counters()["pages_stored"] > 100, "the second appliance was stored to")
