@@ -166,7 +166,7 @@ http::Reply Api::once(const ApiRoute& route, const ApiCall& call, const std::str
         parts_.directory.remove(place, *revision);
         throw;
     }
-    if (reply.status >= 500) {  // may be tried again
+    if (reply.status >= 500 || reply.status == 409) {  // may be tried again
         parts_.directory.remove(place, *revision);
         return reply;
     }

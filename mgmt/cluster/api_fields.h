@@ -52,16 +52,20 @@ http::Reply from_node(const ApiCall& call, const NodeError& error);
 // "?force=true", which is for admins.
 bool is_forced(const ApiCall& call);
 
+// A caller who sees few of them costs few requests all the same.
+inline constexpr uint64_t kLeastRead = 100;
+
 // A list of records: `visible` says which the caller may see, `shown` makes the JSON.
 template <typename T, typename Visible, typename Shown>
 http::Reply list_page(const ApiCall& call, const char* what, const std::string& prefix, Visible visible,
                       Shown shown) {
     const Page page = page_of(call, prefix);
+    const uint64_t read = std::max(page.limit + 1, kLeastRead);
     nlohmann::json items = nlohmann::json::array();
     std::string last = page.after;
     // One more than the page has: whether there is another one.
     for (;;) {
-        const auto entries = call.parts.directory.list(prefix, last, page.limit + 1);
+        const auto entries = call.parts.directory.list(prefix, last, read);
         for (const Entry& entry : entries) {
             const T record = entry.value.template get<T>();
             if (visible(record)) {
@@ -70,7 +74,7 @@ http::Reply list_page(const ApiCall& call, const char* what, const std::string& 
             }
             last = entry.key;
         }
-        if (entries.size() <= page.limit) return page_reply(what, std::move(items), last, false);
+        if (entries.size() < read) return page_reply(what, std::move(items), last, false);
     }
 }
 

@@ -48,10 +48,11 @@ http::Reply list_events(const ApiCall& call) {
         return reply;
     }
     const Page page = page_of(call, kEventPrefix);
+    const uint64_t read = std::max(page.limit + 1, kLeastRead);
     json events = json::array();
     std::string last_key = page.after.empty() ? event_key(after) : page.after;
     for (;;) {
-        const auto entries = call.parts.directory.list(kEventPrefix, last_key, page.limit + 1);
+        const auto entries = call.parts.directory.list(kEventPrefix, last_key, read);
         for (const Entry& entry : entries) {
             if (const auto event = seen_by(call.caller, entry.value.get<EventRecord>())) {
                 if (events.size() == page.limit)
@@ -60,7 +61,7 @@ http::Reply list_events(const ApiCall& call) {
             }
             last_key = entry.key;
         }
-        if (entries.size() <= page.limit) return page_reply("events", std::move(events), last_key, false);
+        if (entries.size() < read) return page_reply("events", std::move(events), last_key, false);
     }
 }
 

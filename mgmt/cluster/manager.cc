@@ -89,7 +89,8 @@ struct Manager::Impl {
     const ManagerOptions options;
     const std::string candidate;
     std::unique_ptr<Directory> directory;
-    EventFeed events;
+    Tokens tokens;
+    EventFeed events;  // its thread asks whether tokens are there
     HttpNodeClient nodes;
     Views views;
     LeaseBook leases;
@@ -97,7 +98,6 @@ struct Manager::Impl {
     const FailoverRunner::Clocks clocks{.unix_ms = unix_ms};
     FailoverRunner runner;
     Controller controller;
-    Tokens tokens;
     Api api;
 
     std::mutex mutex;
@@ -118,6 +118,7 @@ Manager::Impl::Impl(const ManagerOptions& with)
     : options(with),
       candidate(candidate_of(with.name)),
       directory(open_directory(with.directory)),
+      tokens(*directory),
       events(*directory),
       nodes({.tls = with.nodes_tls, .heartbeat_timeout = with.health.missed * with.health.interval}),
       views(*directory),
@@ -127,7 +128,6 @@ Manager::Impl::Impl(const ManagerOptions& with)
              [this](const EventRecord& event) { events.add(event); }),
       controller({*directory, views, nodes, leases, observations, runner, clocks,
                   [this](const EventRecord& event) { events.add(event); }}),
-      tokens(*directory),
       api({*directory, views, nodes, leases, observations, runner, tokens, events, clocks, with.name}) {
     std::vector<http::Listen> where;
     for (const ListenOptions& listen : options.listen)
