@@ -107,8 +107,8 @@ class Drill {
         made_ = true;  // perhaps, if no answer comes
         try {
             source_ = word(server_.create("/v1/regions", request), "node");
-        } catch (const Refused&) {
-            made_ = false;
+        } catch (const Refused& refused) {
+            if (refused.status < 500) made_ = false;
             throw;
         }
     }

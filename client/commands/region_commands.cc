@@ -89,8 +89,11 @@ std::string forced(Server& server, const Options& options) {
 
 int delete_region(Server& server, const Options& options) {
     const json left = server.del(place(options) + (options.force ? forced(server, options) : ""));
-    if (!left.is_null())
-        fmt::print(stderr, "lagan: {} does not answer; the region goes when it is back\n",
+    if (left.is_null()) return kDone;
+    if (options.json)
+        print_json(left);
+    else
+        fmt::print(stderr, "lagan: {} has not deleted it yet; the manager sees to it that it does\n",
                    word(left, "node"));
     return kDone;
 }

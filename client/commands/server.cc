@@ -147,12 +147,13 @@ void Server::follow_events(uint64_t after, const std::function<bool(const json&)
                         return events.feed(piece);
                     });
                 if (response.status != 200 && !may_pass(response)) body_of(response);
+                why = fmt::format("{}: {}", managers_->name(i), detail_of(response));
             } catch (const ClientError& error) {
                 why = error.what();
             }
         }
         if (wanted && (!heard || steady_clock::now() - *heard > kMostSilence))
-            throw std::runtime_error("the manager at " + why);
+            throw std::runtime_error("no events: the manager at " + why);
     }
 }
 
