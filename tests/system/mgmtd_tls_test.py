@@ -73,6 +73,24 @@ def a_region_fails_over_with_everything_encrypted(t):
     t.equal(status, 202, f"a move: {answer}")
     t.wait_until(lambda: manager.region("r")["node"] == "b", "it has moved", kSlow)
     manager.wait_ready("r", kSlow)
+    the_command_line(t, all_of_it, token)
+
+
+def the_command_line(t, all_of_it, token):
+    file = t.dir / "admin.token"
+    file.write_text(token + "\n")
+    manager = ["--manager", f"https://127.0.0.1:{all_of_it.port}", "--token-file", file]
+
+    def lagan(*words):
+        return t.run([t.binary("client/lagan"), *words, *manager], check=False, timeout=120)
+    stranger = lagan("region", "list")
+    t.true(stranger.status == 3 and "certificate" in stranger.stderr, f"without our CA: {stranger}")
+    manager += ["--ca", all_of_it.ours.ca]
+    listed = lagan("region", "list", "--json")
+    t.equal([(region["name"], region["node"]) for region in json.loads(listed.stdout)["regions"]], [("r", "b")], f"regions: {listed}")
+    own = all_of_it.nodes.interface(f"ltls{all_of_it.nodes.number}")
+    drill = lagan("failover", "test", "--json", "--size", "1MiB", "--interface", own, "--local-address", "10.79.0.9/24")
+    t.equal((drill.status, json.loads(drill.stdout)["result"]), (0, "passed"), f"a drill, whose client asks by HTTPS too: {drill}")
 
 
 @suite.case
