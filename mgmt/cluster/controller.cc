@@ -243,7 +243,7 @@ void Controller::end_half_made(const View& view, Versioned<RegionRecord> region)
     RegionRecord& r = region.value;
     const auto node = view.nodes.find(r.node);
     if (node != view.nodes.end() && r.state == State::deleting)
-        parts_.nodes.delete_region(node->second.value, r.name, r.epoch);
+        delete_home_copy(parts_.nodes, node->second.value, r);
     if (node != view.nodes.end() && r.state == State::creating &&
         finish_creation(parts_.nodes, node->second.value, r, parts_.clocks.unix_ms())) {
         store(parts_.directory, kRegionPrefix, r.name, region);

@@ -3,7 +3,10 @@
 
 namespace lagan::cluster {
 
-bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& region, uint64_t now_ms) {
+namespace {
+
+// One that is nobody's is not a manager's, whatever its name is: it has somebody's pages.
+bool find_made(NodeClient& nodes, const NodeRecord& node, RegionRecord& region) {
     constexpr unsigned kNotFound = 404;
     nlohmann::json made;
     try {
@@ -13,6 +16,7 @@ bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& re
         throw;
     }
     try {
+        if (!made.at("managed").get<bool>()) return false;
         region.uid = made.at("uid").get<std::string>();
         region.epoch = region.last_epoch = made.at("epoch").get<uint64_t>();
         region.size_bytes = made.at("size_bytes").get<uint64_t>();
@@ -20,9 +24,21 @@ bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& re
     } catch (const nlohmann::json::exception& error) {
         throw NodeError(0, node.name + ": what it says of its region is not understood: " + error.what());
     }
+    return true;
+}
+
+}  // namespace
+
+bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& region, uint64_t now_ms) {
+    if (!find_made(nodes, node, region)) return false;
     grant_recovery(nodes, node, region, now_ms);
     region.state = RegionRecord::State::ready;
     return true;
+}
+
+void delete_home_copy(NodeClient& nodes, const NodeRecord& node, RegionRecord& region) {
+    if (region.epoch != 0 || find_made(nodes, node, region))
+        nodes.delete_region(node, region.name, region.epoch);
 }
 
 void grant_recovery(NodeClient& nodes, const NodeRecord& node, RegionRecord& region, uint64_t now_ms) {

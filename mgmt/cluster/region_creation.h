@@ -9,8 +9,12 @@ namespace lagan::cluster {
 
 inline constexpr uint64_t kRecoverGrantSeconds = 365ULL * 24 * 3600;
 
-// Fills in what the node knows of the region that it has made. False: it has none of that name.
+// Fills in what the node knows of the region that it has made. False: it has none of that name that is a
+// manager's.
 bool finish_creation(NodeClient& nodes, const NodeRecord& node, RegionRecord& region, uint64_t now_ms);
+
+// Also of a region whose creation was not finished.
+void delete_home_copy(NodeClient& nodes, const NodeRecord& node, RegionRecord& region);
 
 // A grant to recover the region's copy there, into its record.
 void grant_recovery(NodeClient& nodes, const NodeRecord& node, RegionRecord& region, uint64_t now_ms);

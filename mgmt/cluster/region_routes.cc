@@ -172,7 +172,9 @@ http::Reply create_region(const ApiCall& call) {
         }
     }
     if (!finish_creation(call.parts.nodes, node, r, call.parts.clocks.unix_ms()))
-        refuse(502, fmt::format("node {} has made the region, and has lost it again", r.node));
+        refuse(502, fmt::format("node {} has made the region and lost it again, or another one of its name "
+                                "that is not managed was made there meanwhile",
+                                r.node));
     if (!store(call.parts.directory, kRegionPrefix, r.name, region))
         refuse(409, fmt::format("region {} was changed while it was made: look at it", r.name));
     call.parts.events.add({.severity = "info",
@@ -197,7 +199,7 @@ http::Reply delete_region(const ApiCall& call) {
         refuse(409, "the region was changed at the same moment: send the request again");
     const auto node = load<NodeRecord>(call.parts.directory, kNodePrefix, r.node);
     try {
-        if (node) call.parts.nodes.delete_region(node->value, r.name, r.epoch);
+        if (node) delete_home_copy(call.parts.nodes, node->value, r);
     } catch (const NodeError& error) {
         // Else the leader goes on when the node is back.
         if (!force) return {.status = 202, .body = shown(call, r)};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The manager's failovers on fake nodes: every way that a source, a target and a new home can fail.
 #define BOOST_TEST_MODULE failover
+#include "mgmt/cluster/region_creation.h"
 #include "tests/unit/managed_cluster.h"
 
 using namespace lagan::test;
@@ -277,4 +278,20 @@ BOOST_AUTO_TEST_CASE(a_region_that_was_just_made_is_not_taken_for_lost) {
         BOOST_TEST(cluster.record().epoch == 1U);
         BOOST_TEST(!cluster.record().rolled_back);
     }
+}
+
+// Made there by somebody else, while a manager waited for its answer.
+BOOST_AUTO_TEST_CASE(a_region_that_no_manager_made_is_neither_taken_nor_deleted) {
+    Cluster cluster;
+    const NodeRecord a{.name = "a", .api = "a", .address = "a"};
+    RegionRecord wanted{.name = "own", .node = "a"};
+    auto& copies = cluster.nodes.all["a"].copies;
+    copies["own"] = {.uid = "u", .managed = false};
+    BOOST_TEST(!finish_creation(cluster.nodes, a, wanted, 0));
+    delete_home_copy(cluster.nodes, a, wanted);
+    BOOST_TEST(copies.contains("own"));
+    copies["own"].managed = true;
+    delete_home_copy(cluster.nodes, a, wanted);
+    BOOST_TEST(!copies.contains("own"));
+    BOOST_TEST(wanted.uid == "u");
 }

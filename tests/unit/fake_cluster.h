@@ -76,6 +76,7 @@ class FatefulDirectory final : public Directory {
 
 struct FakeCopy {
     std::string uid;
+    bool managed = true;
     uint64_t epoch = 1;
     Clock::time_point lease_until{};
     bool fenced = false;
@@ -166,6 +167,7 @@ class FakeNodes final : public NodeClient {
         const auto copy = node.copies.find(name);
         if (copy == node.copies.end()) throw NodeError(404, "no such region");
         return {{"uid", copy->second.uid},
+                {"managed", copy->second.managed},
                 {"epoch", copy->second.epoch},
                 {"size_bytes", 4096},
                 {"reserve_bytes", 4096}};
