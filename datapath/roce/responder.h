@@ -19,7 +19,8 @@ void respond(Engine& engine, Qp& qp, const Packet& packet);
 inline bool is_frozen(const Engine& engine, const Qp& qp) {
     if (!qp.heeds_lease) return false;
     const memory::MemoryRegion* memory = engine.shared.rkeys.find(qp.data_rkey);
-    return memory != nullptr && memory->region->lease.is_over(engine.now_tsc);
+    // Flat memory has no region, and no lease.
+    return memory != nullptr && memory->region != nullptr && memory->region->lease.is_over(engine.now_tsc);
 }
 
 // ---- steps of it ----
