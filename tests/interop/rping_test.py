@@ -75,8 +75,10 @@ def a_smaller_path_mtu_is_kept_to(t):
 def bad_network(t):
     """What leaves the guest gets lost, doubled and delayed: requests, responses, acknowledgements and CM messages."""
     t.shared.guest.run("tc qdisc add dev eth0 root netem loss 2% duplicate 3% delay 2ms")
-    yield
-    t.shared.guest.run("tc qdisc del dev eth0 root")
+    try:
+        yield
+    finally:  # or the next case cannot have its own
+        t.shared.guest.run("tc qdisc del dev eth0 root")
 
 
 @suite.case
