@@ -16,7 +16,7 @@ class Failovers:
     def __init__(self, t, mib):
         self.t = t
         self.nodes = Appliances(t, "ab", size=f"{mib * 5 // 4 + 64}MiB").start()
-        self.manager = Mgmtd(t).start()
+        self.manager = Mgmtd(t, health="").start()
         self.nodes.register(self.manager)
         self.manager.good("POST", "/v1/regions", {"name": kRegion, "size": mib << 20, "node": "a"})
         self.home, self.other = self.nodes["a"], self.nodes["b"]

@@ -314,7 +314,7 @@ def a_stream_ends_with_its_token(t):
 
 @suite.case
 def a_lost_region_is_given_up_by_force(t):
-    m, node = cluster(t)
+    m, node = cluster(t, health="")
     m.expect(201, "POST", "/v1/regions", {"name": "db", "size": "1MiB"})
     node.lagand.kill()
     t.wait_until(lambda: m.expect(200, "GET", "/v1/regions/db")["failover"], "its failover")
@@ -334,7 +334,7 @@ def a_lost_region_is_given_up_by_force(t):
 
 @suite.case
 def a_move_can_be_cancelled(t):
-    m, _ = cluster(t, more="[health]\nmissed = 50")
+    m, _ = cluster(t, health="missed = 50")
     other = LagandNode(t, "b", size="128MiB", more=f'[baseline]\nstore = "{t.dir}/store"')
     other.start()
     m.expect(201, "POST", "/v1/nodes", {"name": "b", "api": str(other.socket)})
