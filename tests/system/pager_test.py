@@ -243,8 +243,13 @@ def a_killed_pager_takes_the_program_with_it(t):
     t.wait_until(lambda: far_bytes(process.pid) > 4 * kMiB, "paging")
     time.sleep(0.2)
     os.kill(process.pid, signal.SIGKILL)
-    t.wait_until(lambda: not pathlib.Path(f"/proc/{child}/maps").exists() or
-                 not pathlib.Path(f"/proc/{child}/maps").read_text(), "the program's end")
+
+    def gone():
+        try:
+            return not pathlib.Path(f"/proc/{child}/maps").read_text()
+        except OSError:  # reaped, maybe while it is read
+            return True
+    t.wait_until(gone, "the program's end")
     t.true("wrong" not in process.text() and "all right" not in process.text(), process.text())
 
 

@@ -203,12 +203,18 @@ def an_appliance_that_stays_away_is_given_up(t):
 @suite.case
 def a_program_that_needs_nothing_far_is_left_alone(t):
     node = Node(t)
-    idle = run_far(t, node, "sleep", "12", options=["--reconnect-seconds", 1])
+    fifo = t.dir / "fifo"
+    os.mkfifo(fifo)
+    idle = run_far(t, node, "head", "-c", "1", fifo, options=["--reconnect-seconds", 1])
     t.wait_until(lambda: node.regions() and node.regions()[0]["connections"] == 1, "its connection", timeout=60)
     node.lagand.kill()
     time.sleep(3)
+    t.equal(idle.status, None, "its status while nobody is there")
     node.start()
+    end = os.open(fifo, os.O_RDWR)  # which waits for no reader
+    os.write(end, b"x")
     idle.expect_exit(0, kHangs)
+    os.close(end)
     node.end()
 
 
