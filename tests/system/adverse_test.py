@@ -227,7 +227,8 @@ def long_cuts_are_survived_by_every_byte(t):
 def a_program_can_be_stopped_while_the_appliance_is_away(t):
     needs_userfaultfd()
     network = Network(t)
-    sort = network.run_far("sort", "-S", "32M", "--parallel=1", some_text(t, 400_000), "-o", t.dir / "sorted", env={"LC_ALL": "C"})
+    sort = network.run_far("sort", "-S", "32M", "--parallel=1", some_text(t, 400_000), "-o", t.dir / "sorted", env={"LC_ALL": "C"},
+                           options=["--reconnect-seconds", 1000])
     t.wait_until(lambda: network.stats()["total"]["counters"]["reads"] > 200, "pages that come back", timeout=60)
     network.cut()
     t.wait_until(lambda: "the appliance does not answer: " in sort.text(), "the line about it", timeout=60)
