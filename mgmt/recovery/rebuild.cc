@@ -252,7 +252,8 @@ class Rebuild {
                            [this](uint64_t page) { return lists_->contains(page); });
     }
 
-    // Nobody has these.
+    // Nobody has these. Where no baseline was looked at, it may have some of a home that was given up: dirty,
+    // so that the next checkpoint says that they are free.
     void settle_rest() {
         uint64_t damaged = 0;
         for (uint64_t page = 0; page < region_.page_count && settler_.pending() != 0; ++page) {
@@ -261,7 +262,7 @@ class Rebuild {
             if (fill_ && fill_->has_lost(page)) {
                 damaged += settler_.put_damaged(page, true) ? 1 : 0;
             } else {
-                settler_.put_absent(page, false);
+                settler_.put_absent(page, !request_.baseline);
             }
         }
         if (damaged == 0) return;
