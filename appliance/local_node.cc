@@ -155,7 +155,7 @@ void LocalNode::delete_region(const std::string& name, std::optional<uint64_t> e
         throw ServiceError(
             ServiceError::Kind::exists,
             fmt::format("region {} is a manager's, which would make it anew: delete it there, or, "
-                        "if no manager knows it any more, here with ?epoch={}",
+                        "if no manager knows it any more, here with ?epoch={} (lagan region delete --force)",
                         name, region.epoch));
     if (epoch.value_or(0) != 0 && *epoch != region.epoch)
         throw ServiceError(ServiceError::Kind::exists,

@@ -118,10 +118,10 @@ Port::Port(const PortOptions& options, const DeviceArguments& device, std::span<
     if (rte_eth_dev_get_port_by_name(device.name.c_str(), &config_.port_id) != 0) {
         // Its group's number is made of the process's and the interface's: nobody's fault, and gone the next
         // time.
-        const char* const more =
-            options.kind == PortKind::af_packet
-                ? " (PACKET_FANOUT: another program here happens to have the same group; start again)"
-                : "";
+        const char* const more = options.kind == PortKind::af_packet
+                                     ? " (if they name PACKET_FANOUT: another program here happens to have "
+                                       "the same group; start again)"
+                                     : "";
         fail_port(options_,
                   fmt::format("DPDK has no device \"{}\"; its lines above say why{}", device.name, more));
     }

@@ -60,7 +60,9 @@ std::string detail_of(const http::Response& response) {
     return fmt::format("HTTP status {}", response.status);
 }
 
-ManagerEndpoints::ManagerEndpoints(const ManagerOptions& options) : token_file_(options.token_file) {
+ManagerEndpoints::ManagerEndpoints(const ManagerOptions& options) {
+    // A program may go to another directory before it is read again.
+    if (!options.token_file.empty()) token_file_ = std::filesystem::absolute(options.token_file);
     for (const std::string& url : options.urls)
         endpoints_.push_back(endpoint_of(url));
     if (!token_file_.empty()) token_ = read_token(token_file_);
@@ -114,8 +116,11 @@ http::Response ManagerEndpoints::call(size_t place, const std::string& method, c
 
 http::Response ManagerEndpoints::follow(size_t place, const std::string& target, const http::Headers& more,
                                         std::chrono::milliseconds patience,
-                                        const std::function<bool(std::string_view)>& take) const {
-    return client_of(endpoints_[place], patience).follow(target, with(more), take);
+                                        const std::function<bool(std::string_view)>& take) {
+    const http::Client client = client_of(endpoints_[place], patience);
+    const http::Response response = client.follow(target, with(more), take);
+    if (response.status != kUnauthorized || !token_was_replaced()) return response;
+    return client.follow(target, with(more), take);
 }
 
 }  // namespace lagan::client

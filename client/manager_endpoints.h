@@ -41,7 +41,7 @@ class ManagerEndpoints {
     // http::Client::follow.
     http::Response follow(size_t place, const std::string& target, const http::Headers& more,
                           std::chrono::milliseconds patience,
-                          const std::function<bool(std::string_view)>& take) const;
+                          const std::function<bool(std::string_view)>& take);
 
   private:
     http::Client client_of(const http::Endpoint& endpoint, std::chrono::milliseconds patience) const;
@@ -49,7 +49,7 @@ class ManagerEndpoints {
     bool token_was_replaced();
 
     std::vector<http::Endpoint> endpoints_;
-    const std::filesystem::path token_file_;
+    std::filesystem::path token_file_;
     std::string token_;
     std::shared_ptr<const http::Tls> tls_;
 };

@@ -108,7 +108,7 @@ class Drill {
         try {
             source_ = word(server_.create("/v1/regions", request), "node");
         } catch (const Refused& refused) {
-            if (refused.status < 500) made_ = false;
+            if (refused.status < 500 && refused.status != 409) made_ = false;
             throw;
         }
     }
