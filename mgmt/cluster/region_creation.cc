@@ -8,6 +8,7 @@ namespace {
 // One that is nobody's is not a manager's, whatever its name is: it has somebody's pages.
 bool find_made(NodeClient& nodes, const NodeRecord& node, RegionRecord& region) {
     constexpr unsigned kNotFound = 404;
+    constexpr uint64_t kNew = 1;  // another epoch is an old attempt's copy
     nlohmann::json made;
     try {
         made = nodes.region(node, region.name);
@@ -16,7 +17,7 @@ bool find_made(NodeClient& nodes, const NodeRecord& node, RegionRecord& region) 
         throw;
     }
     try {
-        if (!made.at("managed").get<bool>()) return false;
+        if (!made.at("managed").get<bool>() || made.at("epoch") != kNew) return false;
         region.uid = made.at("uid").get<std::string>();
         region.epoch = region.last_epoch = made.at("epoch").get<uint64_t>();
         region.size_bytes = made.at("size_bytes").get<uint64_t>();
