@@ -121,6 +121,7 @@ void Controller::tidy() {
         } catch (const NodeError&) {  // tried again
         }
     }
+    release_left(*view);
     end_half_made(*view);
     renew_grants(*view);
     drain(*view);
@@ -223,6 +224,13 @@ void Controller::warn_of_frozen(const View& view) {
     }
     std::erase_if(frozen_since_, [&](const auto& region) { return !frozen.contains(region.first); });
     std::erase_if(said_frozen_, [&](const std::string& name) { return !frozen.contains(name); });
+}
+
+// Left by a manager that died between the end of a failover and the look at its region.
+void Controller::release_left(const View& view) {
+    for (const auto& [name, region] : view.regions)
+        if (region.value.state == State::failing_over && !view.failovers.contains(region.value.failover))
+            parts_.runner.release_if_ended(name, region.value.failover);
 }
 
 void Controller::end_half_made(const View& view) {

@@ -46,6 +46,7 @@ class Controller {
   private:
     std::string trouble(const RegionRecord& region) const;  // empty: its home serves
     void tidy_node(const View& view, const std::string& name);
+    void release_left(const View& view);
     void end_half_made(const View& view);
     void end_half_made(const View& view, Versioned<RegionRecord> region);
     void forget_ended_failovers();

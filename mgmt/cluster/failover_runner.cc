@@ -33,6 +33,12 @@ bool was_tried(const FailoverRecord& f, const std::string& target) {
     return std::find(f.tried.begin(), f.tried.end(), target) != f.tried.end();
 }
 
+// A source has every page. But what a new home that was given up has left in the store has to be seen, and
+// one that was switched to may need nothing but the store.
+bool can_do_without_store(const FailoverRecord& f) {
+    return f.source_kind != Source::none && f.step < Step::switched && !f.rolls_back;
+}
+
 }  // namespace
 
 std::string FailoverRunner::begin(Versioned<RegionRecord> region, const FailoverRequest& request) {
@@ -60,7 +66,7 @@ std::string FailoverRunner::begin(Versioned<RegionRecord> region, const Failover
         f.step = Step::superseded;
         f.problem = "the region changed at the same moment";
         store(directory_, kFailoverPrefix, f.id, failover);
-        release_if_ended(f);
+        release_if_ended(f.region, f.id);
         return "";
     }
     say_({.severity = f.kind == Kind::failure ? "alarm" : "info",
@@ -157,7 +163,7 @@ bool FailoverRunner::to_step(Work& work, Step step) {
 
 bool FailoverRunner::end(Work& work, Step step, const std::string& why) {
     if (!to_step(work, step)) return false;
-    release_if_ended(work.f());
+    release_if_ended(work.f().region, work.f().id);
     if (!why.empty()) note_problem(work, why);
     const FailoverRecord& f = work.f();
     {
@@ -200,7 +206,7 @@ bool FailoverRunner::claim(Work& work) {
     work.r().failover = work.f().id;
     work.r().state = State::failing_over;
     if (!store(directory_, kRegionPrefix, work.r().name, *work.region)) return false;
-    release_if_ended(work.f());
+    release_if_ended(work.f().region, work.f().id);
     return true;
 }
 
@@ -211,15 +217,15 @@ bool FailoverRunner::has_region(const FailoverRecord& f) {
 
 // One manager claims a region while another ends the failover: each looks at the other's record when its own
 // is written, so that no region is left to a failover that nobody carries out.
-void FailoverRunner::release_if_ended(const FailoverRecord& f) {
-    const auto failover = load<FailoverRecord>(directory_, kFailoverPrefix, f.id);
-    auto region = load<RegionRecord>(directory_, kRegionPrefix, f.region);
-    if (!failover || !failover->value.ended() || !region || region->value.failover != f.id ||
-        region->value.epoch != failover->value.source_epoch)
+void FailoverRunner::release_if_ended(const std::string& name, const std::string& id) {
+    const auto failover = load<FailoverRecord>(directory_, kFailoverPrefix, id);
+    auto region = load<RegionRecord>(directory_, kRegionPrefix, name);
+    if (!failover || !failover->value.ended() || !region || region->value.state != State::failing_over ||
+        region->value.failover != id || region->value.epoch != failover->value.source_epoch)
         return;
     region->value.failover.clear();
     region->value.state = State::ready;
-    store(directory_, kRegionPrefix, f.region, *region);
+    store(directory_, kRegionPrefix, name, *region);
 }
 
 // The manager that led before was about to switch when this one gave the attempt up.
@@ -281,8 +287,14 @@ bool FailoverRunner::order(Work& work, const NodeSeen& seen) {
                         .epoch = f.source_epoch};
     }
     try {
+        const auto store = nodes_.has_store(target, r.name);
+        order.baseline = store.value_or(!can_do_without_store(f));
         make_way(f, r.uid, target, seen);
         nodes_.order_rebuild(target, order);
+        if (!store && !order.baseline)
+            say(work, "warning", "rebuild_without_baseline",
+                fmt::format("{}'s store does not answer: all pages of {} are read from {}", f.target, r.name,
+                            f.source));
     } catch (const NodeError& error) {
         // After the switch there is no other target: clients have stored at this one.
         if (error.status == 0 || error.status == kServiceUnavailable || f.step == Step::switched) throw;

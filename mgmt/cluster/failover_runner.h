@@ -51,6 +51,9 @@ class FailoverRunner {
     // in the process that leads. Throws DirectoryError; what nodes say no to is dealt with.
     void advance(const std::string& id);
 
+    // A region that is left to a failover that has ended is let go.
+    void release_if_ended(const std::string& region, const std::string& failover);
+
     // Waits are counted anew: a leadership begins, and nobody has looked before.
     void forget_waits();
 
@@ -64,7 +67,6 @@ class FailoverRunner {
     bool carry_out(Work& work, const FailoverDecision& decision, const FailoverFacts& facts);
 
     bool has_region(const FailoverRecord& f);
-    void release_if_ended(const FailoverRecord& f);
     bool claim(Work& work);
     bool reclaim(Work& work);
     bool choose_target(Work& work, const std::string& target);

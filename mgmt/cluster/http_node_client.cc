@@ -137,16 +137,16 @@ IssuedGrant HttpNodeClient::grant(const NodeRecord& node, const std::string& reg
         node, [&] { return IssuedGrant{.grant = answer.at("grant"), .expires = answer.at("expires")}; });
 }
 
-// 409: no store is configured there. One that does not answer, or not in time, does not hold up a rebuild
-// that has a source, which has every page; without one there is nothing else to wait for.
-bool HttpNodeClient::has_baseline(const NodeRecord& node, bool has_source) const {
-    unsigned status = 0;
+std::optional<bool> HttpNodeClient::has_store(const NodeRecord& node, const std::string& region) {
+    constexpr unsigned kNoStore = 409;
     try {
-        status = ask(node, "GET", "/v1/baselines", {}, options_.quick).first;
+        const unsigned status = ask(node, "GET", "/v1/baselines/" + region, {}, options_.quick).first;
+        if (status == kNoStore) return false;
+        if (status == 200 || status == kNotFound) return true;  // nothing of it is there yet
     } catch (const NodeError& error) {
         if (error.status != 0) throw;
     }
-    return status == 200 || (status != 409 && !has_source);
+    return std::nullopt;
 }
 
 void HttpNodeClient::order_rebuild(const NodeRecord& target, const RebuildOrder& order) {
@@ -156,7 +156,7 @@ void HttpNodeClient::order_rebuild(const NodeRecord& target, const RebuildOrder&
               {"size_bytes", order.size_bytes},
               {"reserve_bytes", order.reserve_bytes},
               {"overcommit", order.overcommit},
-              {"baseline", has_baseline(target, order.source.has_value())},
+              {"baseline", order.baseline},
               {"managed", true},
               {"source", json()}};
     if (order.source)

@@ -26,6 +26,7 @@ class HttpNodeClient final : public NodeClient {
     void delete_region(const NodeRecord& node, const std::string& name, uint64_t epoch) override;
     IssuedGrant grant(const NodeRecord& node, const std::string& region, const std::string& role,
                       uint64_t ttl_s) override;
+    std::optional<bool> has_store(const NodeRecord& node, const std::string& region) override;
     void order_rebuild(const NodeRecord& target, const RebuildOrder& order) override;
     std::optional<RebuildStatus> rebuild(const NodeRecord& target, const std::string& region) override;
     void drop_rebuild(const NodeRecord& target, const std::string& region, uint64_t epoch) override;
@@ -40,7 +41,6 @@ class HttpNodeClient final : public NodeClient {
     // The body of an answer that says yes.
     nlohmann::json need(const NodeRecord& node, const std::string& method, const std::string& target,
                         const nlohmann::json& body, std::chrono::milliseconds timeout) const;
-    bool has_baseline(const NodeRecord& node, bool has_source) const;
 
     const Options options_;
     std::shared_ptr<const http::Tls> tls_;

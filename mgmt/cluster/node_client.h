@@ -48,6 +48,7 @@ struct RebuildOrder {
     uint64_t size_bytes = 0;
     uint64_t reserve_bytes = 0;
     bool overcommit = false;
+    bool baseline = false;  // the target has a store, and uses what is in it
     struct Source {
         std::string address;
         uint16_t port = 0;
@@ -92,6 +93,8 @@ class NodeClient {
     virtual IssuedGrant grant(const NodeRecord& node, const std::string& region, const std::string& role,
                               uint64_t ttl_s) = 0;
 
+    // Whether a baseline store is configured there; nothing: it does not answer in time.
+    virtual std::optional<bool> has_store(const NodeRecord& node, const std::string& region) = 0;
     // The same order again changes nothing.
     virtual void order_rebuild(const NodeRecord& target, const RebuildOrder& order) = 0;
     virtual std::optional<RebuildStatus> rebuild(const NodeRecord& target, const std::string& region) = 0;

@@ -175,8 +175,11 @@ http::Reply create_region(const ApiCall& call) {
         refuse(502, fmt::format("node {} has made the region and lost it again, or another one of its name "
                                 "that is not managed was made there meanwhile",
                                 r.node));
-    if (!store(call.parts.directory, kRegionPrefix, r.name, region))
+    if (!store(call.parts.directory, kRegionPrefix, r.name, region)) {
+        if (!load<RegionRecord>(call.parts.directory, kRegionPrefix, r.name))  // deleted meanwhile
+            note_deletion(call.parts.directory, r, call.parts.clocks.unix_ms());
         refuse(409, fmt::format("region {} was changed while it was made: look at it", r.name));
+    }
     call.parts.events.add({.severity = "info",
                            .kind = "region_created",
                            .node = r.node,
@@ -205,7 +208,9 @@ http::Reply delete_region(const ApiCall& call) {
         if (!force) return {.status = 202, .body = shown(call, r)};
     }
     note_deletion(call.parts.directory, r, call.parts.clocks.unix_ms());
-    call.parts.directory.remove(kRegionPrefix + r.name, region.revision);
+    if (!call.parts.directory.remove(kRegionPrefix + r.name, region.revision) &&
+        load<RegionRecord>(call.parts.directory, kRegionPrefix, r.name))
+        refuse(409, "the region was changed at the same moment: send the request again");
     call.parts.events.add({.severity = force ? "warning" : "info",
                            .kind = "region_deleted",
                            .node = r.node,
@@ -264,7 +269,6 @@ http::Reply get_home(const ApiCall& call) {
                      {"rolled_back", shown(call, region.rolled_back)}}};
 }
 
-// Handed on to the region's home.
 // A node's answer: why something went wrong has to do with machines and paths.
 http::Reply seen_by(const ApiCall& call, unsigned status, json body) {
     if (call.is_tenant() && status >= 400) return from_node(call, NodeError(status, ""));
@@ -275,6 +279,7 @@ http::Reply seen_by(const ApiCall& call, unsigned status, json body) {
     return reply;
 }
 
+// Handed on to the region's home.
 http::Reply checkpoint(const ApiCall& call) {
     const RegionRecord region = need(call).value;
     if (!region.served()) refuse_for_now(region);

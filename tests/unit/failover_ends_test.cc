@@ -37,14 +37,6 @@ void when(Cluster& cluster, Step at, const std::function<void()>& what) {
     };
 }
 
-void ends_at(Cluster& cluster, const std::string& node, uint64_t epoch) {
-    cluster.until_well(1000);
-    BOOST_TEST(cluster.record().node == node);
-    BOOST_TEST(cluster.record().epoch == epoch);
-    BOOST_TEST(!cluster.record().rolled_back);
-    BOOST_TEST(cluster.failovers().size() == 1U);
-}
-
 }  // namespace
 
 // ---- Waits ----
@@ -134,6 +126,33 @@ BOOST_AUTO_TEST_CASE(targets_that_all_see_nothing_are_waited_for_as_long_as_one_
     cluster.nodes.all["a"].kill();
     cluster.until_well();
     BOOST_TEST(cluster.record().rolled_back.has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_silent_store_holds_up_nobody_who_has_a_source) {
+    Cluster cluster;
+    cluster.begin();
+    cluster.nodes.store_silent = true;
+    cluster.nodes.all["a"].api = false;
+    cluster.rounds_of(kSettle);
+    ends_at(cluster, "b", 2);
+    BOOST_TEST(!cluster.nodes.last_order.baseline);
+    BOOST_TEST(cluster.was_said("rebuild_without_baseline"));
+}
+
+// What that home has left in the store must be seen.
+BOOST_AUTO_TEST_CASE(behind_a_home_that_was_given_up_the_store_is_waited_for) {
+    Cluster cluster;
+    cluster.begin();
+    cluster.nodes.store_silent = true;
+    cluster.nodes.slow = true;
+    cluster.nodes.all["a"].cut_off();
+    cluster.nodes.all["a"].rdma = true;
+    when(cluster, Step::switched, [&] { cluster.nodes.all["b"].kill(); });
+    cluster.rounds_of(600);
+    cluster.nodes.slow = false;
+    cluster.until_well();
+    BOOST_TEST(cluster.record().node == "c");
+    BOOST_TEST(cluster.nodes.last_order.baseline);
 }
 
 // ---- Without a source ----
@@ -380,68 +399,3 @@ BOOST_AUTO_TEST_CASE(a_region_that_its_node_freezes_is_an_alarm_and_no_failover)
 }
 
 // ---- Races ----
-
-// The leader's look falls between the two records that begin() writes: it claims the region first.
-BOOST_AUTO_TEST_CASE(a_failover_that_the_leader_sees_at_once_is_carried_out_and_told) {
-    Cluster cluster;
-    cluster.begin();
-    cluster.fate.meanwhile = [&cluster, seen = false]() mutable {
-        const auto all = cluster.failovers();
-        if (seen || all.empty() || !cluster.record().failover.empty()) return;
-        seen = true;
-        cluster.manager->runner.advance(all.back().id);
-        BOOST_REQUIRE(cluster.record().failover == all.back().id);
-    };
-    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
-    BOOST_REQUIRE(cluster.failovers().size() == 1U);
-    BOOST_TEST(id == cluster.failovers().back().id);
-    ends_at(cluster, "b", 2);
-}
-
-// Another manager has gone on between the reads of the failover and of its region.
-BOOST_AUTO_TEST_CASE(a_failover_and_its_region_are_of_one_moment) {
-    Cluster cluster;
-    cluster.begin();
-    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
-    BOOST_REQUIRE(!id.empty());
-    bool done = false;
-    cluster.fate.before_get = [&](const std::string& key) {
-        if (done || key != std::string(kRegionPrefix) + "db") return;
-        done = true;
-        const auto failover = cluster.directory->get(kFailoverPrefix + id);
-        BOOST_REQUIRE(cluster.directory->put(kFailoverPrefix + id, failover->value, failover->revision));
-    };
-    cluster.manager->runner.advance(id);
-    BOOST_TEST(done);
-    ends_at(cluster, "b", 2);  // no epoch was spent on what the other has done
-}
-
-// It ends while another manager, that has not seen so, claims the region for it.
-BOOST_AUTO_TEST_CASE(a_region_that_is_claimed_for_what_ends_is_let_go) {
-    Cluster cluster;
-    cluster.begin();
-    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
-    BOOST_REQUIRE(!id.empty());
-    auto failover = load<FailoverRecord>(*cluster.directory, kFailoverPrefix, id);
-    failover->value.cancelled_by = "a test";
-    BOOST_REQUIRE(store(*cluster.directory, kFailoverPrefix, id, *failover));
-    bool done = false;
-    cluster.fate.meanwhile = [&] {
-        auto record = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-        if (done || !record->value.failover.empty()) return;  // the source has it again: just before the end
-        done = true;
-        record->value.failover = id;
-        record->value.state = State::failing_over;
-        BOOST_REQUIRE(store(*cluster.directory, kRegionPrefix, "db", *record));
-    };
-    cluster.manager->runner.advance(id);
-    BOOST_TEST(done);
-    BOOST_TEST(cluster.record().failover == "");
-    BOOST_TEST((cluster.record().state == State::ready));
-}

@@ -127,6 +127,8 @@ class FakeNodes final : public NodeClient {
     Clock::time_point now{1h};
     int baseline = 0;
     bool has_baseline = true;  // a checkpoint is there
+    bool store_silent = false;
+    RebuildOrder last_order;
     bool store_answers = true;
     bool slow = false;                                            // no reconstruction comes to its end
     std::function<bool()> rebuild_silent = [] { return false; };  // GET /v1/rebuilds times out
@@ -197,9 +199,15 @@ class FakeNodes final : public NodeClient {
             return IssuedGrant{.grant = role + " of " + region + " at " + record.name, .expires = 1};
         });
     }
+    std::optional<bool> has_store(const NodeRecord& record, const std::string&) override {
+        reach(record.name);
+        if (store_silent) return std::nullopt;
+        return true;
+    }
     void order_rebuild(const NodeRecord& record, const RebuildOrder& order) override {
         fate_.pass([&] {
             FakeNode& node = reach(record.name);
+            last_order = order;
             const auto old = node.copies.find(order.region);
             if (old != node.copies.end() && old->second.epoch == order.epoch) {
                 FakeCopy& copy = old->second;

@@ -188,4 +188,12 @@ struct ManagedCluster {
     uint64_t acknowledged_epoch = 0;
 };
 
+inline void ends_at(ManagedCluster& cluster, const std::string& node, uint64_t epoch) {
+    cluster.until_well(1000);
+    BOOST_TEST(cluster.record().node == node);
+    BOOST_TEST(cluster.record().epoch == epoch);
+    BOOST_TEST(!cluster.record().rolled_back);
+    BOOST_TEST(cluster.failovers().size() == 1U);
+}
+
 }  // namespace lagan::test
