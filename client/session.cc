@@ -191,7 +191,7 @@ void Session::settle() {
     Completion dropped[64];
     set_reconnect_limit(std::chrono::seconds(0));
     const auto end = std::chrono::steady_clock::now() + kSettleTime;
-    while (outstanding_ != 0 && std::chrono::steady_clock::now() < end)
+    while (outstanding() != 0 && std::chrono::steady_clock::now() < end)
         poll(dropped);
     if (outstanding_ != 0) fabric_->disconnect();
 }

@@ -46,7 +46,7 @@ class Session final : public PageStore {
 
     size_t poll(std::span<Completion> out) override;
     void settle() override;
-    uint32_t outstanding() const override { return outstanding_; }
+    uint32_t outstanding() const override { return outstanding_ + static_cast<uint32_t>(completed_.size()); }
     bool connected() const override { return fabric_->connected() && failure_.empty(); }
     std::string failure() const override { return failure_.empty() ? fabric_->failure() : failure_; }
     uint64_t reconnections() const override { return fabric_->reconnections(); }
@@ -105,7 +105,7 @@ class Session final : public PageStore {
     std::vector<uint32_t> unfinished_;   // slots with something still to post
     std::vector<Completion> completed_;  // found outside poll(), or too many for its caller
     std::vector<std::byte> last_reply_;  // of a query
-    uint32_t outstanding_ = 0;
+    uint32_t outstanding_ = 0;           // not completed
     std::string failure_;
     SessionStats stats_;
 };

@@ -44,6 +44,25 @@ BOOST_AUTO_TEST_CASE(settled_before_its_owner_goes) {
     BOOST_TEST(setup.memory.present.empty());
 }
 
+// One answer completes more operations than are asked for at a time. A blocking call behind it would take the
+// rest for its own.
+BOOST_AUTO_TEST_CASE(what_was_not_given_yet_is_outstanding) {
+    Setup setup(64);
+    std::vector<std::byte> page(4096, std::byte{7});
+    BOOST_TEST(setup.session.store_page(0, kPages - 1, page.data()));
+    setup.session.settle();
+    for (uint64_t i = 0; i < 100; i++)
+        BOOST_TEST_REQUIRE(setup.session.free_pages(i, 2 * i, 1));
+    std::array<Completion, 1> one;
+    while (setup.session.poll(one) == 0) {
+    }
+    BOOST_TEST(setup.session.outstanding() == 99);
+    setup.session.settle();
+    BOOST_TEST(setup.session.outstanding() == 0);
+    BOOST_TEST((setup.session.free_blocking(0, kPages) == CompletionStatus::success));
+    BOOST_TEST(setup.memory.present.empty());
+}
+
 BOOST_AUTO_TEST_CASE(everything_completes_when_the_connection_ends) {
     Setup setup(8);
     std::vector<std::byte> buffer(4096);
