@@ -88,10 +88,15 @@ BOOST_AUTO_TEST_CASE(no_store_lands_behind_a_settled_fence) {
         bool asked = false;
         uint64_t asked_times = 0, turns_behind = 0;
         std::vector<memory::Pte> at_settling(kPages);
+        const auto dropped = [&](uint32_t i) {
+            return link.servers[i]->counters.drops[unsigned(DropReason::frozen)];
+        };
         const auto step = [&](uint32_t i) {
             workers[i].post(*link.clients[i], region.data_rkey);
             if (i != 0) return !settled.load();
-            if (settled) return ++turns_behind < 3000;
+            // All lanes may wait for acknowledgements that a fenced region no longer sends: then the next
+            // packets are those that are repeated when the clients' timers have run out.
+            if (settled) return ++turns_behind < 3000 || dropped(0) == 0;
             MessageRing& replies = fencer.client->responder.received;
             for (; !replies.empty(); replies.head++) {
                 asked = false;
@@ -111,14 +116,10 @@ BOOST_AUTO_TEST_CASE(no_store_lands_behind_a_settled_fence) {
             return true;
         };
         link.run(step);
-        BOOST_TEST_MESSAGE(workers[0].stored + workers[1].stored
-                           << " stores, asked " << asked_times << " times, "
-                           << link.servers[0]->counters.drops[unsigned(DropReason::frozen)] +
-                                  link.servers[1]->counters.drops[unsigned(DropReason::frozen)]
-                           << " packets dropped behind it");
-        BOOST_TEST(link.servers[0]->counters.drops[unsigned(DropReason::frozen)] +
-                       link.servers[1]->counters.drops[unsigned(DropReason::frozen)] !=
-                   0U);
+        BOOST_TEST_MESSAGE(workers[0].stored + workers[1].stored << " stores, asked " << asked_times
+                                                                 << " times, " << dropped(0) + dropped(1)
+                                                                 << " packets dropped behind it");
+        BOOST_TEST(dropped(0) != 0U);
         for (uint64_t page = 0; page < kPages; page++) {
             BOOST_REQUIRE(region.page_table[page].load() == at_settling[page]);
             if (at_settling[page] != memory::kAbsent) BOOST_REQUIRE(region.active().is_marked(page));
