@@ -135,7 +135,8 @@ struct Bench {
     }
 
     std::mt19937_64 seeds = seeded_random();
-    LcorePair link;
+    // A processor may be taken away for seconds: nobody is given up for that.
+    LcorePair link{{.ack_timeout = 16}};
     memory::Region& region = link.regions->create("hot", 1 << 20, 0, false);
     Worker workers[LcorePair::kLcores];
 };

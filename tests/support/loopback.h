@@ -111,9 +111,9 @@ class Loopback {
     // Both engines once; returns the work done.
     uint32_t poll();
     // Polls until `done` says so; false after `max_ms` without an end.
-    bool poll_until(const std::function<bool()>& done, uint32_t max_ms = 10'000);
+    bool poll_until(const std::function<bool()>& done, uint32_t max_ms = 60'000);
     // Polls until the client has `count` completions.
-    bool wait_completions(size_t count, uint32_t max_ms = 10'000) {
+    bool wait_completions(size_t count, uint32_t max_ms = 60'000) {
         return poll_until([&] { return log.entries.size() >= count; }, max_ms);
     }
     // Polls until both engines have been idle for a while.

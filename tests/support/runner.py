@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs the plan, shows what each test says, and counts. ./tools/test starts it, inside its namespaces."""
+import collections
 import concurrent.futures
 import itertools
 import json
@@ -20,8 +21,10 @@ kSanitizer = {"release": "", "asan": "address", "tsan": "thread"}
 kLintTimeoutS = 900
 kAtOnce = 2  # scripts that may run beside others: they wait more than they compute
 kLongTakes = 6  # times as long as the short form, at most
+kLastLines = 25  # of a failed program, once more at the end: the rest may be far up, or cut off
 # Boost.Test's short report, one line per outcome.
 kBoostCases = re.compile(r"^\s+(\d+) test cases? out of \d+ (passed|failed|aborted|skipped)", re.MULTILINE)
+kFindings = re.compile(r"error: in |^(==\d+==)?ERROR: |WARNING: ThreadSanitizer|runtime error: |^SUMMARY: ")
 kMesonTotals = re.compile(r"^(Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout):\s+\d+|^Full log written to|^\s*$")
 
 
@@ -30,6 +33,7 @@ class Tally:
         self.passed = self.failed = self.skipped = 0
         self.failures = []
         self.again = []  # commands that repeat them
+        self.last_words = []  # of what failed: its name, lines
 
     def add(self, verdict, line):
         if verdict == "PASS":
@@ -46,6 +50,7 @@ class Tally:
         self.skipped += other.skipped
         self.failures += other.failures
         self.again += other.again
+        self.last_words += other.last_words
 
     def repeat_by(self, suite, name, build):
         long = " --long" if long_form() else ""
@@ -141,21 +146,30 @@ def run_cases(name, where, argv, timeout_s, env, tally, say=show):
     """A program that says PASS, FAIL or SKIP for each of its cases."""
     say(f"== {name} ({where})")
     before = (tally.passed, tally.failed, tally.skipped)
+    recent = collections.deque(maxlen=kLastLines)
 
     def each_line(line):
         say("   " + line)
         if line[:5] in ("PASS ", "FAIL ", "SKIP "):
             tally.add(line[:4], f"{line[5:]} ({where})")
+            if line.startswith("FAIL "):
+                tally.last_words.append((f"{name} ({where})", list(recent)))
+            recent.clear()
+        else:
+            recent.append(line)
 
     begin = time.monotonic()
     status, cpu_s = stream(argv, env, timeout_s, each_line)
     say(f"   {time.monotonic() - begin:.0f} s, {cpu_s:.0f} s of CPU time")
+    unfinished = tally.failed
     if status is None:
         tally.add("FAIL", f"{name}: no end after {timeout_s} s ({where})")
     elif (tally.passed, tally.failed, tally.skipped) == before:
         tally.add("FAIL", f"{name}: it told of no case, exit status {status} ({where})")
     elif status != 0 and tally.failed == before[1]:
         tally.add("FAIL", f"{name}: exit status {status} without a failed case ({where})")
+    if tally.failed != unfinished:
+        tally.last_words.append((f"{name} ({where})", list(recent)))
 
 
 def run_meson(job, index, tally):
@@ -175,6 +189,12 @@ def run_meson(job, index, tally):
         tally.add("FAIL", f"{job.suite}/{missing}: meson told no result ({job.build})")
 
 
+def important_lines(entry):
+    """Of what a program said: where it found what is wrong, and how it ended."""
+    lines = (entry.get("stdout", "") + entry.get("stderr", "")).splitlines()
+    return [line for line in lines[:-kLastLines] if kFindings.search(line)][:kLastLines] + lines[-kLastLines:]
+
+
 def count_meson(entry, job, tally):
     """One program: its Boost.Test cases one by one where it reports them."""
     name = entry["name"].split(" / ")[-1]
@@ -189,6 +209,7 @@ def count_meson(entry, job, tally):
         for _ in range(cases.get("passed", 0)):
             tally.add("PASS", name)
         tally.repeat_by(job.suite, name, job.build)
+        tally.last_words.append((f"{job.suite}/{name} ({job.build})", important_lines(entry)))
         for _ in range(max(1, cases.get("failed", 0) + cases.get("aborted", 0))):
             tally.add("FAIL", f"{job.suite}/{name}: {result.lower()}, exit status {entry.get('returncode')} ({job.build})")
     for _ in range(cases.get("skipped", 0)):
@@ -210,6 +231,10 @@ def main():
         else:
             run_scripts(list(jobs), tally)
         show(f"== {suite}: {time.monotonic() - started:.0f} s")
+    for name, lines in tally.last_words:
+        show(f"== {name} said")
+        for line in lines:
+            show("   " + line)
     if tally.failures:
         show(f"== failed (seed {seed()}; logs in {kBuildRoot}/*/meson-logs)")
         for failure in tally.failures:

@@ -18,7 +18,7 @@ from harness import Suite
 
 suite = Suite(__file__)
 kPool, kBucket = "lagan", "baselines"
-kCuts = 60
+kCuts = 120
 
 
 class Stores:

@@ -33,7 +33,7 @@ struct Fixture {
                                            .client_ca = ours.file()});
         server = std::make_unique<http::Server>(
             std::vector<http::Listen>{{.unix_socket = socket}, {.tcp = {"127.0.0.1", 0}, .tls = tls}},
-            http::Handlers{.handle = echo}, http::Limits{.max_connections = 8, .timeout = 1s});
+            http::Handlers{.handle = echo}, http::Limits{.max_connections = 8, .timeout = 5s});
     }
     ~Fixture() {
         // Everybody is still served.

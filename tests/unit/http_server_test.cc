@@ -144,7 +144,7 @@ BOOST_FIXTURE_TEST_CASE(the_end_waits_for_what_was_begun_and_for_nothing_else, F
 
 BOOST_FIXTURE_TEST_CASE(callers_that_leave_harm_nobody, Fixture) {
     while (begun == 0)
-        BOOST_CHECK_THROW(client(20ms).call("GET", "/slow"), http::ClientError);
+        BOOST_CHECK_THROW(client(200ms).call("GET", "/slow"), http::ClientError);
     let_go.release(begun);
     auto again = ask("/slow");
     let_go.release(3);

@@ -298,7 +298,7 @@ BOOST_AUTO_TEST_CASE(a_refusal_completes_one_operation_and_the_next_ones_go_on) 
 }
 
 BOOST_AUTO_TEST_CASE(given_up_when_the_time_is_over) {
-    Setup setup({.limit = milliseconds(20)});
+    Setup setup({.limit = milliseconds(200)});
     setup.way.missing = 1;
     for (uint64_t i = 0; i < 4; i++)
         BOOST_TEST(setup.session.store_page(i, i, setup.page.data()));

@@ -71,7 +71,9 @@ struct Fixture {
 BOOST_FIXTURE_TEST_CASE(every_thread_that_works_is_on_its_cpus, Fixture) {
     recovery::Workers workers(last);
     Seen seen;
-    workers.run([&] { keep_busy(seen); });
+    // A second thread of oneTBB's comes when it is given a processor.
+    for (int round = 0; round < 400 && seen.threads.size() < 2; round++)
+        workers.run([&] { keep_busy(seen); });
     BOOST_TEST(seen.threads.size() > 1u);
     BOOST_TEST((seen.cpus == std::set<std::vector<unsigned>>{last}));
 }
