@@ -46,6 +46,12 @@ FailoverDecision of_claim(const FailoverRecord& failover, const RegionRecord& re
     return {.action = Action::supersede, .text = "the region is elsewhere"};
 }
 
+// What a move ends with.
+std::string why_no_target(const FailoverRecord& failover) {
+    if (!failover.tried.empty() && !failover.problem.empty()) return failover.problem;
+    return "no other node has room for it";
+}
+
 FailoverDecision of_detected(const FailoverRecord& failover, const RegionRecord& region,
                              const FailoverFacts& facts) {
     // Once the baseline is another's, the old home could serve, and have no checkpoint ever again: it is read
@@ -57,15 +63,19 @@ FailoverDecision of_detected(const FailoverRecord& failover, const RegionRecord&
     if (!facts.candidates.empty())
         return {.action = Action::choose_target, .target = facts.candidates.front()};
     if (failover.kind != Kind::failure && !source_is_fenced(failover, facts))
-        return {.action = Action::fail, .text = "no other node has room for it"};
-    return {.text = "no node has room for it: add memory, or enable a node", .alarm = true};
+        return {.action = Action::fail, .text = why_no_target(failover)};
+    // The same words each time: others are another alarm.
+    return {.text = room_is_known ? "no node has room for it: add memory, or enable a node"
+                                  : "no other node can take it: those that could not are tried again",
+            .alarm = true};
 }
 
-// Another may see more; in time, none is worth waiting for.
-FailoverDecision of_blind_target(const FailoverRecord& failover) {
+// Another may see more, also one that did not see anything before; in time, none is worth waiting for.
+FailoverDecision of_blind_target(const FailoverRecord& failover, const FailoverFacts& facts) {
     const auto& tried = failover.tried;
-    const bool others_first = std::find(tried.begin(), tried.end(), failover.target) == tried.end();
-    return {.action = others_first ? Action::next_target : Action::wait,
+    const bool is_new = std::find(tried.begin(), tried.end(), failover.target) == tried.end();
+    const bool others_turn = tried.size() > 1 && facts.paused_for >= kPause;
+    return {.action = is_new || others_turn ? Action::next_target : Action::wait,
             .text = fmt::format("it cannot tell whether {} can be read: has it a port in that network?",
                                 failover.source),
             .alarm = true};
@@ -91,7 +101,7 @@ FailoverDecision of_target_chosen(const FailoverRecord& failover, const RegionRe
                                     failover.source),
                 .alarm = true};
         if (facts.probe == Probe::not_asked && facts.source_gone_for < policy.half_way_wait)
-            return of_blind_target(failover);
+            return of_blind_target(failover, facts);
         if (facts.source_gone_for < policy.rescue_wait)
             return {.text = fmt::format("{} may come back, or a rescue of it", failover.source)};
     }
@@ -222,6 +232,7 @@ std::optional<bool> source_is_gone(const FailoverRecord& failover, const Failove
 
 bool pauses(const FailoverRecord& failover, const FailoverFacts& facts) {
     return (failover.step == Step::detected && !failover.tried.empty()) ||
+           (failover.step == Step::target_chosen && facts.probe == Probe::not_asked) ||
            (failover.step == Step::switched && facts.rebuild && facts.rebuild->failed());
 }
 

@@ -82,7 +82,7 @@ bool source_is_fenced(const FailoverRecord& failover, const FailoverFacts& facts
 // Whether the source can be read by nobody at the moment; nothing: this moment tells nothing of it.
 std::optional<bool> source_is_gone(const FailoverRecord& failover, const FailoverFacts& facts);
 
-// Whether what was tried has failed, and is tried again after a while.
+// Whether what was tried has failed, and it, or another, is tried after a while.
 bool pauses(const FailoverRecord& failover, const FailoverFacts& facts);
 inline constexpr std::chrono::milliseconds kPause{1000};
 

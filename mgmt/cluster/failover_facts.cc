@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What is true at the moment of a step, as far as it can be known.
+#include <algorithm>
+
 #include "mgmt/cluster/failover_work.h"
 #include "mgmt/cluster/placement.h"
 
@@ -102,6 +104,10 @@ std::vector<std::string> FailoverRunner::candidates(const Work& work, const Fail
     // Once the source serves no more, any other node is better than none.
     if (!f.wanted_target.empty() && !source_is_fenced(f, facts))
         std::erase_if(names, [&](const std::string& name) { return name != f.wanted_target; });
+    // In turn: what could not take it comes behind the others, what was tried last behind all.
+    for (const std::string& tried : f.tried)
+        std::stable_partition(names.begin(), names.end(),
+                              [&](const std::string& name) { return name != tried; });
     return names;
 }
 

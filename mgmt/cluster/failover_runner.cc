@@ -241,6 +241,10 @@ bool FailoverRunner::choose_target(Work& work, const std::string& target) {
     if (!store(directory_, kRegionPrefix, work.r().name, *work.region)) return false;
     work.f().target = target;
     work.f().epoch = work.r().last_epoch;
+    {
+        const std::lock_guard lock(mutex_);
+        timers_[work.f().id].paused.reset();
+    }
     return to_step(work, Step::target_chosen);
 }
 
@@ -380,7 +384,10 @@ bool FailoverRunner::begin_again(Work& work, const std::string& why, bool target
         leases_.withdraw(home_copy(work), work.region->revision);
         f.rolls_back = true;
     }
-    if (target_cannot && news) f.tried.push_back(target);
+    if (target_cannot) {
+        std::erase(f.tried, target);
+        f.tried.push_back(target);  // the newest is the last
+    }
     f.target.clear();
     f.source_kind = Source::undecided;
     if (!to_step(work, Step::detected)) return false;

@@ -112,6 +112,25 @@ BOOST_AUTO_TEST_CASE(a_target_that_sees_nothing_of_the_source_is_not_believed) {
     BOOST_TEST(!cluster.record().rolled_back);
 }
 
+// Its only answer did not come: that it has a way to the source is found out later.
+BOOST_AUTO_TEST_CASE(all_who_could_see_the_source_are_asked_again) {
+    Cluster cluster;
+    cluster.begin();
+    for (const char* name : {"b", "c"})
+        cluster.nodes.all[name].blind = true;
+    cluster.nodes.all["a"].api = false;
+    for (int i = 0; i < 100 && (cluster.failovers().empty() || cluster.failovers()[0].tried.size() < 2); ++i)
+        cluster.round();
+    BOOST_REQUIRE(cluster.failovers()[0].tried.size() == 2U);
+    cluster.nodes.all["c"].blind = false;
+    BOOST_TEST(cluster.until_well() < 100);
+    BOOST_TEST(cluster.record().node == "c");
+    BOOST_TEST(!cluster.record().rolled_back);
+    BOOST_TEST(
+        std::none_of(cluster.manager->events.begin(), cluster.manager->events.end(),
+                     [](const auto& event) { return event.text.find("has room") != std::string::npos; }));
+}
+
 BOOST_AUTO_TEST_CASE(targets_that_all_see_nothing_are_waited_for_as_long_as_one_that_is_half_way) {
     Cluster cluster;
     cluster.begin();
@@ -271,6 +290,16 @@ BOOST_AUTO_TEST_CASE(one_answer_that_does_not_come_ends_no_attempt) {
 }
 
 // ---- Moves ----
+
+BOOST_AUTO_TEST_CASE(a_move_that_its_target_refuses_says_why) {
+    Cluster cluster;
+    cluster.begin();
+    cluster.nodes.all["c"].unclaimed = 0;  // since it was heard last
+    cluster.manager->runner.advance(cluster.move_to("c"));
+    BOOST_TEST((step(cluster) == Step::failed));
+    BOOST_TEST(cluster.failovers()[0].problem == "c: no room");
+    BOOST_TEST(cluster.well());
+}
 
 BOOST_AUTO_TEST_CASE(a_move_that_has_fenced_its_source_finds_a_home) {
     Cluster cluster;
