@@ -269,9 +269,11 @@ http::Reply get_home(const ApiCall& call) {
                      {"rolled_back", shown(call, region.rolled_back)}}};
 }
 
-// A node's answer: why something went wrong has to do with machines and paths.
+// A node's answer: why something went wrong has to do with machines and paths; what is in the way has not.
 http::Reply seen_by(const ApiCall& call, unsigned status, json body) {
-    if (call.is_tenant() && status >= 400) return from_node(call, NodeError(status, ""));
+    constexpr unsigned kConflict = 409;
+    if (call.is_tenant() && status >= 400 && status != kConflict)
+        return from_node(call, NodeError(status, ""));
     if (call.is_tenant() && body.contains("problem") && !body["problem"].is_null())
         body["problem"] = "it has failed; the operator sees why";
     http::Reply reply{.status = status, .body = std::move(body)};

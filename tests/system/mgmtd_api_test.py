@@ -210,6 +210,20 @@ def a_role_may_do_what_it_is_for(t):
 
 
 @suite.case
+def a_tenant_is_told_what_is_in_the_way_of_a_checkpoint(t):
+    node = LagandNode(t, "a", size="128MiB")
+    node.start()
+    m = Checked(t).start()
+    t.wait_until(m.leads, "it leads")
+    m.expect(201, "POST", "/v1/nodes", {"name": "a", "api": str(node.socket)})
+    t.wait_until(lambda: m.expect(200, "GET", "/v1/nodes/a")["health"] == "up", "the node is seen to be up")
+    red = m.token("tenant", "red")
+    m.expect(201, "POST", "/v1/regions", {"name": "red1", "size": "1MiB"}, token=red)
+    t.true("makes no checkpoints" in m.expect(409, "POST", "/v1/regions/red1/checkpoint", token=red)["detail"], "there is no store")
+    t.true("makes no checkpoints" in m.expect(409, "GET", "/v1/regions/red1/checkpoints", token=red)["detail"], "so that there are no cuts")
+
+
+@suite.case
 def secrets_are_nowhere(t):
     m, _ = cluster(t, more='[log]\nlevel = "debug"')
     m.expect(201, "POST", "/v1/regions", {"name": "db", "size": "1MiB"})
