@@ -147,7 +147,9 @@ void Server::follow_events(uint64_t after, const std::function<bool(const json&)
                         return events.feed(piece);
                     });
                 if (response.status != 200 && !may_pass(response)) body_of(response);
-                why = fmt::format("{}: {}", managers_->name(i), detail_of(response));
+                why = fmt::format(
+                    "{}: {}", managers_->name(i),
+                    response.status == 200 ? "its stream of events has ended" : detail_of(response));
             } catch (const ClientError& error) {
                 why = error.what();
             }

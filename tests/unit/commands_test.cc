@@ -11,7 +11,9 @@
 #include "client/commands/event_source.h"
 #include "client/commands/progress.h"
 #include "client/commands/report.h"
+#include "client/commands/server.h"
 #include "client/commands/where.h"
+#include "mgmt/http/server.h"
 #include "tests/unit/logged_seed.h"
 #include "tests/unit/scratch_folder.h"
 
@@ -93,6 +95,19 @@ BOOST_AUTO_TEST_CASE(events_are_the_same_however_they_are_cut_up) {
     EventSource one([&](const std::string&) { return ++taken < 1; });
     BOOST_TEST(!one.feed(stream));
     BOOST_TEST(taken == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_stream_of_events_that_ends_at_once_is_said_to_have_ended) {
+    const test::ScratchFolder folder;
+    const std::string socket = folder.path / "m.sock";
+    const http::Server far({{.unix_socket = socket}},
+                           {.handle = [](const http::Request&) { return http::Reply{}; }});
+    Server server({.manager = {.urls = {"unix:" + socket}}, .appliance = ""});
+    const auto take = [](const nlohmann::json&) { return true; };
+    BOOST_CHECK_EXCEPTION(server.follow_events(0, take), std::runtime_error, [](const auto& error) {
+        BOOST_TEST_INFO(error.what());
+        return std::string(error.what()).ends_with("m.sock: its stream of events has ended");
+    });
 }
 
 struct FakeEnvironment {
