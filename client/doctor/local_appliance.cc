@@ -132,7 +132,7 @@ void check_offer(const nlohmann::json& node, Findings& findings) {
         findings.problem(
             "far memory", "none to be had: regions hold all of it",
             "curl --unix-socket SOCKET -X DELETE http://localhost/v1/regions/NAME   # one that nobody "
-            "needs; or a larger memory.size in lagand.toml");
+            "needs, and no manager's, which is deleted there; or a larger memory.size in lagand.toml");
     }
 }
 

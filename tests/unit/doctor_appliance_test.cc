@@ -247,7 +247,7 @@ BOOST_AUTO_TEST_CASE(what_an_appliance_offers) {
     expect(of(look(node), "far memory"), Verdict::warning, "lagan run asks for 1 GiB",
            "--region-size 67108864 ");
     node["memory"]["unclaimed_bytes"] = 0;
-    expect(of(look(node), "far memory"), Verdict::problem, "none", "DELETE");
+    expect(of(look(node), "far memory"), Verdict::problem, "none", "no manager's, which is deleted there");
     node["ports"][0]["path"] = machine.at("/elsewhere").string();
     expect(of(look(node), "appliance port"), Verdict::problem, "may not use", "root");
     node["ports"][0]["peer_address"] = nullptr;
