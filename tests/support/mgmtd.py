@@ -58,7 +58,7 @@ class Mgmtd:
         return self
 
     def leads(self):
-        return self.call("GET", "/v1/cluster").body["leads"]
+        return self.call("GET", "/v1/cluster").body.get("leads")  # it does not say while its directory is silent: 503
 
     def connection(self, timeout=30, tcp=False):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout) if tcp else UnixConnection(self.socket, timeout)
