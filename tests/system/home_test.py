@@ -215,8 +215,8 @@ def text_to_sort(t, lines):
     return path
 
 
-def far_sort(t, cluster, lines=80_000):
-    text = text_to_sort(t, lines)
+def far_sort(t, cluster):
+    text = text_to_sort(t, 200_000)  # more than it can have done when its appliance goes
     return run_far(t, cluster, "sort", "-S", "16M", "--parallel=1", text, "-o", t.dir / "sorted", env={"LC_ALL": "C"})
 
 
@@ -236,7 +236,7 @@ def a_program_follows_its_memory(t):
 @suite.case
 def a_program_whose_memory_was_rolled_back_is_killed_and_told_why(t):
     cluster = Cluster(t, region_mib=64)
-    sort = far_sort(t, cluster, lines=200_000)  # more than it can have done by then
+    sort = far_sort(t, cluster)
     cluster.at_work(sort)
     cluster.roll_back(sort)
     sort.expect_exit(76, kHangs)
