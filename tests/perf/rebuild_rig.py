@@ -14,12 +14,11 @@ kPatience = 300
 
 
 class Home(LagandNode):
-    """A lagand with a vhost port for a local client, and one on the network. `cpu`: where it polls; None: where it likes."""
+    """A lagand with a vhost port for a local client, and one on the network. `cpu`: where it polls."""
 
     def __init__(self, t, name, address, interface, mib, store, cpu):
         network = f'[[port]]\nname = "net"\nkind = "af_packet"\ninterface = "{interface}"\nmtu = 4200\naddresses = ["{address}/24"]'
-        poll = "" if cpu is None else f"\n[poll]\nlcores = [{cpu}]"
-        super().__init__(t, name, size=f"{mib}MiB", more=f'{network}\n[baseline]\nstore = "{store}"{poll}')
+        super().__init__(t, name, size=f"{mib}MiB", more=f'{network}\n[baseline]\nstore = "{store}"\n[poll]\nlcores = [{cpu}]')
         self.address = address
 
     def good(self, method, target, body=None):
@@ -69,7 +68,7 @@ class Home(LagandNode):
 class TwoHomes:
     """Running, `old` and `new`, with a third interface for lagan-bench."""
 
-    def __init__(self, t, mib, store, cpus=(None, None)):
+    def __init__(self, t, mib, store, cpus):
         self.t = t
         number = os.getpid() % 100000
         self.bridge = f"lbbr{number}"
