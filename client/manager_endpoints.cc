@@ -105,22 +105,28 @@ bool ManagerEndpoints::token_was_replaced() {
     }
 }
 
+// What is refused with our token is asked once more with the one that the file has by now.
+http::Response ManagerEndpoints::authorized(const http::Headers& more,
+                                            const std::function<http::Response(const http::Headers&)>& ask) {
+    http::Response response = ask(with(more));
+    if (response.status != kUnauthorized || !token_was_replaced()) return response;
+    return ask(with(more));
+}
+
 http::Response ManagerEndpoints::call(size_t place, const std::string& method, const std::string& target,
                                       const std::string& body, const http::Headers& more,
                                       std::chrono::milliseconds patience) {
     const http::Client client = client_of(endpoints_[place], patience);
-    const http::Response response = client.call(method, target, body, with(more));
-    if (response.status != kUnauthorized || !token_was_replaced()) return response;
-    return client.call(method, target, body, with(more));
+    return authorized(
+        more, [&](const http::Headers& headers) { return client.call(method, target, body, headers); });
 }
 
 http::Response ManagerEndpoints::follow(size_t place, const std::string& target, const http::Headers& more,
                                         std::chrono::milliseconds patience,
                                         const std::function<bool(std::string_view)>& take) {
     const http::Client client = client_of(endpoints_[place], patience);
-    const http::Response response = client.follow(target, with(more), take);
-    if (response.status != kUnauthorized || !token_was_replaced()) return response;
-    return client.follow(target, with(more), take);
+    return authorized(more,
+                      [&](const http::Headers& headers) { return client.follow(target, headers, take); });
 }
 
 }  // namespace lagan::client

@@ -47,6 +47,8 @@ class ManagerEndpoints {
     http::Client client_of(const http::Endpoint& endpoint, std::chrono::milliseconds patience) const;
     http::Headers with(const http::Headers& more) const;
     bool token_was_replaced();
+    http::Response authorized(const http::Headers& more,
+                              const std::function<http::Response(const http::Headers&)>& ask);
 
     std::vector<http::Endpoint> endpoints_;
     std::filesystem::path token_file_;

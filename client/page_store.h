@@ -44,10 +44,9 @@ class PageStore {
     // connection that is lost is not made again from now on.
     virtual void settle() = 0;
 
-    virtual uint32_t outstanding()
-        const = 0;                            // operations accepted whose completion poll() has not given yet
-    virtual bool connected() const = 0;       // false once the connection has failed
-    virtual std::string failure() const = 0;  // one line for people; empty while connected
+    virtual uint32_t outstanding() const = 0;  // accepted, and poll() has not given their completion yet
+    virtual bool connected() const = 0;        // false once the connection has failed
+    virtual std::string failure() const = 0;   // one line for people; empty while connected
     virtual uint64_t reconnections() const { return 0; }
     // That is why it is not connected: acknowledged stores are missing.
     virtual bool rolled_back() const { return false; }

@@ -74,6 +74,11 @@ void FailoverRunner::count_waits(const FailoverRecord& f, FailoverFacts& facts) 
     facts.paused_for = count(timers.paused, pauses(f, facts));
 }
 
+void FailoverRunner::pause_anew(const FailoverRecord& f) {
+    const std::lock_guard lock(mutex_);
+    timers_[f.id].paused.reset();
+}
+
 void FailoverRunner::forget_waits() {
     const std::lock_guard lock(mutex_);
     timers_.clear();

@@ -241,10 +241,7 @@ bool FailoverRunner::choose_target(Work& work, const std::string& target) {
     if (!store(directory_, kRegionPrefix, work.r().name, *work.region)) return false;
     work.f().target = target;
     work.f().epoch = work.r().last_epoch;
-    {
-        const std::lock_guard lock(mutex_);
-        timers_[work.f().id].paused.reset();
-    }
+    pause_anew(work.f());
     return to_step(work, Step::target_chosen);
 }
 
@@ -304,8 +301,7 @@ bool FailoverRunner::order(Work& work, const NodeSeen& seen) {
         if (error.status == 0 || error.status == kServiceUnavailable || f.step == Step::switched) throw;
         return next_target(work, error.what());
     }
-    const std::lock_guard lock(mutex_);
-    timers_[f.id].paused.reset();
+    pause_anew(f);
     return false;  // it takes a moment
 }
 

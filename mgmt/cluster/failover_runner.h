@@ -80,6 +80,7 @@ class FailoverRunner {
     bool give_up_source(Work& work, const std::string& why);
     bool abandon_target(Work& work, const std::string& why);
     bool begin_again(Work& work, const std::string& why, bool target_cannot = false);
+    void pause_anew(const FailoverRecord& f);  // the time since the last attempt
     void drop(const FailoverRecord& f, const std::string& target);
     bool back_to_source(Work& work, FailoverRecord::Step end, const std::string& why);
     bool to_step(Work& work, FailoverRecord::Step step);

@@ -56,7 +56,7 @@ class Sampler(threading.Thread):
             time.sleep(0.001)
 
 
-def mode_case(mode, mib, delay_us=0, program="paging_workload"):
+def mode_case(mode, mib, delay_us=0, program="paging_workload", lasts=False):
     def case(t):
         process = t.start(command(t, t.binary(f"tests/system/{program}"), mode, mib, options=["--delay-us", delay_us, "--stats-file", t.dir / "stats"]), cwd=t.dir)
         sampler = Sampler(process.pid)
@@ -65,16 +65,17 @@ def mode_case(mode, mib, delay_us=0, program="paging_workload"):
         t.true("all right" in process.text(), process.text())
         limit = 8 * kMiB + max(8 * kMiB, 8 * kMiB * 5 // 100)
         t.true(sampler.peak <= limit, f"{sampler.peak} bytes resident, {limit} allowed")
-        # A program may be done before the sampler has seen it with much.
+        # One that is over soon is done before the sampler has seen it with much.
         peak = json.loads((t.dir / "stats").read_text())["peak_local_bytes"]
-        t.true(peak > 4 * kMiB, f"at most {peak} bytes resident by lagan's own count, the sampler saw {sampler.peak}")
+        t.true(peak > 4 * kMiB and (sampler.peak > 4 * kMiB or not lasts),
+               f"at most {peak} bytes resident by lagan's own count, the sampler saw {sampler.peak}")
     case.__name__ = f"bytes_are_right_{mode}"
     return suite.case(case)
 
 
 mode_case("random", 24)
-mode_case("threads", 48, delay_us=20)
-mode_case("heap", 40)
+mode_case("threads", 48, delay_us=20, lasts=True)
+mode_case("heap", 40, lasts=True)
 mode_case("discard", 24)
 mode_case("grow", 24)
 mode_case("file", 40)

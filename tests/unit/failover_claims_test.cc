@@ -23,9 +23,7 @@ BOOST_AUTO_TEST_CASE(a_failover_that_the_leader_sees_at_once_is_carried_out_and_
         cluster.manager->runner.advance(all.back().id);
         BOOST_REQUIRE(cluster.record().failover == all.back().id);
     };
-    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    const std::string id = cluster.move_to("");
     BOOST_REQUIRE(cluster.failovers().size() == 1U);
     BOOST_TEST(id == cluster.failovers().back().id);
     ends_at(cluster, "b", 2);
@@ -35,9 +33,7 @@ BOOST_AUTO_TEST_CASE(a_failover_that_the_leader_sees_at_once_is_carried_out_and_
 BOOST_AUTO_TEST_CASE(a_failover_and_its_region_are_of_one_moment) {
     Cluster cluster;
     cluster.begin();
-    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    const std::string id = cluster.move_to("");
     BOOST_REQUIRE(!id.empty());
     bool done = false;
     cluster.fate.before_get = [&](const std::string& key) {
@@ -55,9 +51,7 @@ BOOST_AUTO_TEST_CASE(a_failover_and_its_region_are_of_one_moment) {
 BOOST_AUTO_TEST_CASE(a_region_that_is_claimed_for_what_ends_is_let_go) {
     Cluster cluster;
     cluster.begin();
-    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    const std::string id = cluster.move_to("");
     BOOST_REQUIRE(!id.empty());
     auto failover = load<FailoverRecord>(*cluster.directory, kFailoverPrefix, id);
     failover->value.cancelled_by = "a test";
@@ -81,9 +75,7 @@ BOOST_AUTO_TEST_CASE(a_region_that_is_claimed_for_what_ends_is_let_go) {
 BOOST_AUTO_TEST_CASE(a_region_that_is_being_deleted_does_not_come_back) {
     Cluster cluster;
     cluster.begin();
-    const auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    const std::string id = cluster.move_to("");
     auto deleting = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
     deleting->value.state = State::deleting;
     BOOST_REQUIRE(store(*cluster.directory, kRegionPrefix, "db", *deleting));
@@ -96,9 +88,7 @@ BOOST_AUTO_TEST_CASE(a_region_that_is_being_deleted_does_not_come_back) {
 BOOST_AUTO_TEST_CASE(a_region_that_was_left_to_an_ended_failover_is_let_go) {
     Cluster cluster;
     cluster.begin();
-    auto region = load<RegionRecord>(*cluster.directory, kRegionPrefix, "db");
-    const std::string id = cluster.manager->runner.begin(
-        *region, {.kind = FailoverRecord::Kind::move, .wanted_target = "", .reason = "a test"});
+    const std::string id = cluster.move_to("");
     auto failover = load<FailoverRecord>(*cluster.directory, kFailoverPrefix, id);
     failover->value.step = Step::cancelled;
     BOOST_REQUIRE(store(*cluster.directory, kFailoverPrefix, id, *failover));

@@ -147,6 +147,7 @@ struct ManagedCluster {
         return std::any_of(manager->events.begin(), manager->events.end(),
                            [&](const EventRecord& event) { return event.kind == kind; });
     }
+    // "": wherever there is room.
     std::string move_to(const std::string& target) {
         const auto region = load<RegionRecord>(*directory, kRegionPrefix, "db");
         return manager->runner.begin(
